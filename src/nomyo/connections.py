@@ -1,8 +1,8 @@
 """Manage connections: a pool per event loop, a shared SSL context, and the proxy that the environment names.
 
-httpx reads the proxy variables as well, but for all schemes at once, and it raises for an unusual entry even if that
-entry does not apply to the request (a network in ``NO_PROXY``, a SOCKS proxy in ``HTTP_PROXY``). A client connects to
-one origin only, so this module looks up that origin, and only an entry that applies to it can be an error.
+httpx also reads the proxy variables, but for all schemes at once, and raises for an entry that it does not support even
+if that entry does not apply to the request (a network in ``NO_PROXY``, a SOCKS proxy in ``HTTP_PROXY``). A client only
+connects to one origin, so this module looks up that origin, and only an entry that applies to it can be an error.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SCHEMES: Final = ("http", "https", *_SOCKS_SCHEMES)
 _SYSTEM_SETTINGS: Final = "the system's proxy settings"
 
 _CLOSING_TASKS: Final[set[asyncio.Task[None]]] = set()
-"""Tasks that close pools. They are stored here since a loop has only weak references to its tasks."""
+"""Tasks that close pools. They are stored here because a loop only has weak references to its tasks."""
 
 
 def ssl_context() -> ssl.SSLContext:
@@ -49,12 +49,12 @@ def ssl_context() -> ssl.SSLContext:
     """
     try:
         context = httpx.create_ssl_context()
-        # The first client imports more modules, which delays no event loop in this thread. It must not read the
-        # environment: an unusual entry, even if it does not apply, would raise an error that does not name it.
+        # The first client imports more modules, which blocks no event loop in this thread. It must not read the
+        # environment: an unsupported entry would raise an error that does not name it, even if it does not apply.
         httpx.AsyncClient(verify=context, trust_env=False)
         return context
     except OSError as error:
-        reason = "no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror or type(error).__name__
+        reason = "no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror or type(error).__name__
     variable = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), None)
     if variable is None:
         raise ArgumentError(f"the default CA certificates cannot be loaded: {reason}; reinstall certifi")
@@ -86,7 +86,7 @@ class Connections:
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[Pool]:
-        """Return the pool of the running loop, for one request.
+        """Lend the pool of the running loop to one request.
 
         Raises:
             ArgumentError: the environment names a proxy or certificates that cannot be used.
@@ -97,8 +97,8 @@ class Connections:
         try:
             yield pool
         except asyncio.CancelledError:
-            # A canceled request may occupy its connection in the pool forever. So this pool gets no more requests, and
-            # is closed when its other requests are done.
+            # A canceled request may occupy its connection in the pool forever. Therefore this pool gets no more
+            # requests, and is closed when its other requests are done.
             self._retire(pool)
             raise
         finally:
@@ -109,16 +109,16 @@ class Connections:
     async def aclose(self) -> None:
         """Close all connections. Nothing is sent afterwards."""
         self._closed = True
-        here = asyncio.get_running_loop()
+        running_loop = asyncio.get_running_loop()
         for loop in list(self._pools):
             pool = self._pools.pop(loop, None)
             if pool is None:
                 continue
-            if loop is here:
+            if loop is running_loop:
                 await pool.close()
             elif loop.is_running():  # in another thread
                 closing = asyncio.run_coroutine_threadsafe(pool.close(), loop)
-                with suppress(Exception):  # if the loop ends at this moment, its connections end with it
+                with suppress(Exception):  # if the loop ends meanwhile, its connections end with it
                     await asyncio.wait_for(asyncio.wrap_future(closing), CONNECT_SECONDS)
 
     async def _pool(self) -> Pool:
@@ -126,7 +126,7 @@ class Connections:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is not None and pool.client.is_closed:
-            # loop.shutdown_asyncgens() closed it, and the loop still runs.
+            # loop.shutdown_asyncgens() closed the pool, but the loop is still running.
             self._retire(pool)
             pool = None
         if pool is None:
@@ -147,29 +147,29 @@ class Connections:
 
     def _retire(self, pool: Pool) -> None:
         pool.retired = True
-        for loop, known in list(self._pools.items()):
-            if known is pool:
+        for loop, candidate in list(self._pools.items()):
+            if candidate is pool:
                 del self._pools[loop]
 
 
 def _httpx_proxy(proxy: EnvironmentProxy) -> httpx.Proxy:
-    """Convert a proxy to the class of httpx. Raises `ArgumentError` for a URL that httpx rejects."""
+    """Convert a proxy to an `httpx.Proxy`. Raises `ArgumentError` for a URL that httpx rejects."""
     try:
         return httpx.Proxy(proxy.url, ssl_context=_proxy_context(proxy))
     except (httpx.InvalidURL, ValueError):
-        pass  # the message of httpx may quote the URL
+        pass  # the message from httpx may quote the URL
     raise invalid_proxy_error(proxy.variable)
 
 
 def _proxy_context(proxy: EnvironmentProxy) -> ssl.SSLContext | None:
-    """Create the SSL context for a proxy that is reached over TLS; None for any other."""
+    """Create the SSL context for a proxy that is reached over TLS; None for any other proxy."""
     return httpx.create_ssl_context() if proxy.url.lower().startswith("https:") else None
 
 
 class HandshakeCleanup:
     """Closes the connection of a canceled TLS handshake, which httpcore leaves to the garbage collector.
 
-    httpx calls it at every step of a request (extension ``trace``).
+    httpx calls it at every step of a request (the ``trace`` extension).
     """
 
     def __init__(self) -> None:
@@ -185,13 +185,13 @@ class HandshakeCleanup:
 
 
 class Pool:
-    """The connections of one event loop. They are closed when it ends, at the latest.
+    """The connections of one event loop, which are closed at the latest when the loop ends.
 
     Attributes:
         client: the HTTP client.
-        proxy: the proxy that it uses.
-        borrowers: number of requests that use it now.
-        retired: whether it gets no more requests.
+        proxy: the proxy that the client uses.
+        borrowers: number of requests that are using the pool.
+        retired: whether the pool gets no more requests.
     """
 
     def __init__(self, context: ssl.SSLContext, proxy: EnvironmentProxy | None) -> None:
@@ -218,8 +218,8 @@ class Pool:
         await self._lifetime.aclose()
 
     async def _stay_open(self) -> AsyncGenerator[None, None]:
-        # An event loop closes asynchronous generators when it ends, or when they are garbage-collected. So connections
-        # are closed properly even without aclose(), as after asyncio.run(client.create(…)).
+        # An event loop closes asynchronous generators when it ends, or when they are garbage-collected. This closes the
+        # connections properly even without aclose(), for example after asyncio.run(client.create(…)).
         try:
             yield
         finally:
@@ -241,29 +241,29 @@ class EnvironmentProxy(msgspec.Struct, frozen=True):
     """A proxy that the environment names.
 
     Attributes:
-        url: its URL, with the user name and password if there are any.
+        url: its URL, including a user name and password if it has them.
         variable: the environment variable that names it.
-        place: scheme, host and port, for messages, without user name and password.
-        has_credentials: whether the URL has a user name or a password.
+        address: scheme, host and port without user name and password, for messages.
+        has_credentials: whether the URL contains a user name or a password.
     """
 
     url: str
     variable: str
-    place: str
+    address: str
     has_credentials: bool
 
     def __repr__(self) -> str:
-        return f"<EnvironmentProxy {self.place} from {self.variable}>"
+        return f"<EnvironmentProxy {self.address} from {self.variable}>"
 
     def __str__(self) -> str:
-        return f"the proxy {self.place} (from {self.variable})"
+        return f"the proxy {self.address} (from {self.variable})"
 
 
 def environment_proxy(scheme: str, host: str, port: int) -> EnvironmentProxy | None:
     """Return the proxy for requests to an origin; None for a direct connection.
 
-    ``HTTPS_PROXY`` overrides ``ALL_PROXY``, and ``NO_PROXY`` overrides both; each also in lower case. Plain HTTP never
-    uses a proxy, which could read the API key.
+    ``HTTPS_PROXY`` overrides ``ALL_PROXY``, and ``NO_PROXY`` overrides both. Each name can also be in lower case. Plain
+    HTTP never uses a proxy, which could read the API key.
 
     Args:
         scheme: ``"https"`` or ``"http"``.
@@ -287,7 +287,7 @@ def is_exempt(no_proxy: str, scheme: str, host: str, port: int) -> bool:
     """Whether the list in ``NO_PROXY`` exempts an origin.
 
     Entries are separated by commas: ``*``, a host name (which includes its subdomains), an address, or a network in
-    CIDR notation. An entry with a port applies to that port only. An entry in any other form matches nothing.
+    CIDR notation. An entry with a port applies only to that port. An entry in any other form matches nothing.
     """
     return any(_matches(entry.strip().lower(), scheme, host.rstrip("."), port) for entry in no_proxy.split(","))
 
@@ -295,9 +295,9 @@ def is_exempt(no_proxy: str, scheme: str, host: str, port: int) -> bool:
 def _matches(entry: str, scheme: str, host: str, port: int) -> bool:
     if entry == "*":
         return True
-    named, separator, rest = entry.partition("://")
+    entry_scheme, separator, rest = entry.partition("://")
     if separator:
-        if named != scheme:
+        if entry_scheme != scheme:
             return False
         entry = rest.rstrip("/")
     with_port = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^:\[\]]+):(\d{1,5})", entry)
@@ -317,7 +317,7 @@ def _parse_proxy(url: str, variable: str) -> EnvironmentProxy:
     if "://" not in url:
         url = f"http://{url}"
     scheme = url.partition("://")[0].lower()
-    if re.fullmatch(r"[a-z][a-z0-9+.-]{0,19}", scheme) is None:  # perhaps a user name and a password
+    if re.fullmatch(r"[a-z][a-z0-9+.-]{0,19}", scheme) is None:  # probably a user name and password
         raise invalid_proxy_error(variable)
     if scheme not in _SCHEMES:
         raise ArgumentError(
@@ -333,23 +333,23 @@ def _parse_proxy(url: str, variable: str) -> EnvironmentProxy:
         raise invalid_proxy_error(variable)
     if scheme in _SOCKS_SCHEMES and importlib.util.find_spec("socksio") is None:
         raise ArgumentError(
-            f"{variable}: a SOCKS proxy needs the extra 'socks': {install_command('socks')}. Or set an HTTP proxy, or "
-            "exempt the host in NO_PROXY if it can be reached directly"
+            f"{variable}: a SOCKS proxy requires the extra 'socks': {install_command('socks')}. Or set an HTTP proxy, "
+            "or exempt the host in NO_PROXY if it can be reached directly"
         )
-    named = f"[{host}]" if ":" in host else host
-    place = f"{scheme}://{named}" + ("" if port is None else f":{port}")
-    return EnvironmentProxy(url, variable, place, parts.username is not None or parts.password is not None)
+    bracketed = f"[{host}]" if ":" in host else host
+    address = f"{scheme}://{bracketed}" + ("" if port is None else f":{port}")
+    return EnvironmentProxy(url, variable, address, parts.username is not None or parts.password is not None)
 
 
 def invalid_proxy_error(variable: str) -> ArgumentError:
-    """Create the error for a variable that does not contain the URL of a proxy. It does not quote the value."""
+    """Create the error for a variable that does not contain a proxy URL. It does not quote the value."""
     return ArgumentError(
-        f"{variable}: not the URL of a proxy; expected http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with "
+        f"{variable}: not a proxy URL; expected http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with "
         "special characters percent-encoded"
     )
 
 
 def _variable_name(kind: str, value: str) -> str:
-    """Return the name of the proxy variable with this value."""
+    """Return the name of the proxy variable that has this value."""
     names = [name for name in os.environ if name.lower() == f"{kind}_proxy" and os.environ[name] == value]
     return names[0] if names else _SYSTEM_SETTINGS

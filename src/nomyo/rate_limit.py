@@ -1,8 +1,8 @@
-"""Space calls to a service. All clients of the process share one limiter per service and API key.
+"""Space the calls to a service. All clients in the process share one limiter per service and API key.
 
-The service allows two requests a second for an API key, and locks the key out for half an hour after repeated abuse.
-Calls that start together are therefore sent one after another, a little slower than that, and a response that asks to
-wait (429 or 503 with Retry-After) makes every call of the same service and key wait, not only the one that received it.
+The service allows two requests per second for an API key, and locks the key out for half an hour after repeated abuse.
+Therefore concurrent calls are sent one after another, slightly below that rate, and a response that asks to wait (429
+or 503 with Retry-After) delays every call with the same service and key, not only the one that received it.
 
 A limiter does no I/O and does not sleep: it computes the time of each call.
 """
@@ -37,21 +37,21 @@ closer together than they were sent.
 """
 
 RATE_MIN: Final = 1 / 3600
-"""Minimum rate in requests per second. A rate such as 1e-320 would block the limiter, which is shared, forever."""
+"""Minimum rate in requests per second. A rate such as 1e-320 would block the shared limiter forever."""
 
 PAUSE_MAX: Final = 60.0
-"""Maximum pause in seconds. A response that asks for a longer one is not authenticated, so the next call tests whether
-the server still refuses.
+"""Maximum pause in seconds. The response that requests a pause is not authenticated, so after this time the next call
+checks whether the server still refuses.
 """
 
 SERVICE_PAUSE_MAX: Final = 30 * 60.0
 """Maximum pause for the public service in seconds: the time for which it locks an API key out."""
 
 LIMITERS_MAX: Final = 1024
-"""Maximum number of limiters; the least recently used one is dropped first."""
+"""Maximum number of limiters; the least recently used limiter is dropped first."""
 
 _RESUME_INTERVAL: Final = (0.05, 0.15)
-"""Random interval in seconds between two calls after a pause without a rate, so that they do not resume together."""
+"""Range in seconds of the random interval between calls that resume after a pause, if there is no rate limit."""
 
 _JITTER: Final = 0.1
 """Maximum random delay after a pause, as a fraction of it, so that processes do not resume together."""
@@ -60,8 +60,9 @@ _JITTER_MAX: Final = 10.0
 """Maximum random delay after a pause, in seconds."""
 
 _DELAY_MAX: Final = 0.25
-"""Seconds by which a call may be late, or the interval between two calls if that is longer. Calls that are later,
-because the event loop was blocked, get another time, since they would be sent together.
+"""Maximum seconds between the time of a slot and the moment its call is sent; the interval between two calls if that is
+longer. A call that is later than that, because the event loop was blocked, reserves a new slot. Otherwise all delayed
+calls would be sent together.
 """
 
 _RANDOM: Final = secrets.SystemRandom()
@@ -71,7 +72,7 @@ class Slot(msgspec.Struct, frozen=True):
     """When a call may be sent.
 
     Attributes:
-        at: in seconds of the limiter's clock.
+        at: time in seconds of the limiter's clock.
     """
 
     at: float
@@ -97,17 +98,17 @@ class RateLimiter:
         self._random = random
         self._pause_max = pause_max
         self._lock = threading.Lock()
-        self._next = -math.inf  # the first free time
-        self._canceled: list[float] = []  # a heap of returned times before `_next`
+        self._next = -math.inf  # the earliest free time
+        self._canceled: list[float] = []  # heap of canceled slots' times before `_next`
         self._paused_until = -math.inf
-        self._interval = 0.0  # between the last two reserved times
+        self._interval = 0.0  # between the last two reserved slots
         self._spread_until = -math.inf
 
     def reserve(self, rate: float, left: float) -> Slot | None:
-        """Reserve the earliest time at which a call may be sent; None if that is not before its deadline.
+        """Reserve the earliest slot for a call. Returns None if that is not before the call's deadline.
 
         Args:
-            rate: requests per second; `math.inf` for no limit: then only pauses count.
+            rate: requests per second; `math.inf` for no limit except pauses.
             left: seconds until the call's deadline.
         """
         with self._lock:
@@ -119,31 +120,31 @@ class RateLimiter:
             return Slot(at)
 
     def wait(self, rate: float) -> float:
-        """Seconds until a call could be sent at present."""
+        """Return the seconds until a call could be sent if it were reserved now."""
         with self._lock:
             now = self.clock()
             return self._earliest(rate, now) - now
 
     def pause_left(self) -> float:
-        """Seconds until the pause that the service requested ends."""
+        """Return the seconds until the pause that the service requested ends."""
         with self._lock:
             return max(0.0, self._paused_until - self.clock())
 
     def cancel(self, slot: Slot) -> None:
-        """Return the time of a call that is not sent, so that another call can use it."""
+        """Give up a slot whose call is not sent, so that another call can use it."""
         with self._lock:
             if slot.at > self.clock() and slot.at >= self._paused_until:
                 heapq.heappush(self._canceled, slot.at)
 
     def is_overtaken_by_pause(self, slot: Slot) -> bool:
-        """Whether this time is within a pause that began after it was reserved, so that another one is needed."""
+        """Whether a pause that began after this slot was reserved covers it, so that the call needs a new slot."""
         with self._lock:
             return slot.at < self._paused_until
 
     def pause(self, seconds: float) -> None:
         """Pause for `seconds`, at most `pause_max`, plus a random delay.
 
-        Times that were reserved for after the pause stay valid.
+        Slots after the end of the pause remain valid.
         """
         with self._lock:
             seconds = min(seconds, self._pause_max)
@@ -158,7 +159,7 @@ class RateLimiter:
         while self._canceled and self._canceled[0] < now:
             heapq.heappop(self._canceled)
         if math.isinf(rate):
-            # Only calls that a pause has delayed are spaced.
+            # Only calls delayed by a pause are spaced.
             return max(now, self._next) if now < max(self._paused_until, self._spread_until) else now
         return self._canceled[0] if self._canceled else max(now, self._next)
 
@@ -183,7 +184,7 @@ class CallQueue:
     Args:
         origin: scheme, host and port of the service.
         rate: requests per second, `math.inf` for no limit; None for the default of the service.
-        limiter: returns the limiter for an API key; for tests.
+        limiter: returns the limiter for an API key; replaced in tests.
     """
 
     def __init__(
@@ -243,8 +244,8 @@ class CallQueue:
             reason = f"the service requested a pause (Retry-After), which ends in {paused:.0f} s"
             advice = "Call again later"
         else:
-            reason = f"the calls before it are sent at {self.rate:g} per second (rate_limit)"
-            advice = "Start fewer calls at once, or give a longer timeout"
+            reason = f"the calls ahead of it are sent at {self.rate:g} per second (rate_limit)"
+            advice = "Start fewer calls at once, or set a longer timeout"
         return QueueFullError(
             f"{QUEUE_FULL_PREFIX}{self._host}: this call could be sent in {wait:.1f} s, but only "
             f"{max(0.0, left):.1f} s of its timeout are left: {reason}. Nothing was sent. {advice}"
@@ -271,7 +272,7 @@ def check_rate_limit(value: object) -> float | None:
 
 
 def _default_rate(host: str) -> float:
-    """Requests per second without the option `rate_limit`: `SERVICE_RATE` for the public service, else no limit."""
+    """Return the default of `rate_limit`: `SERVICE_RATE` for the public service, no limit for any other."""
     return SERVICE_RATE if host == SERVICE_HOST else math.inf
 
 
@@ -285,21 +286,21 @@ def limiter_for(origin: tuple[str, str, int], api_key: str | None) -> RateLimite
 
     Args:
         origin: scheme, host and port of the service.
-        api_key: the bearer token; None for none. Only a salted digest of it is stored.
+        api_key: the bearer token, of which only a salted digest is stored; None if there is none.
     """
-    name = origin, hashlib.sha256(_SALT + (api_key or "").encode()).digest()
+    cache_key = origin, hashlib.sha256(_SALT + (api_key or "").encode()).digest()
     with _LIMITERS_LOCK:
-        limiter = _LIMITERS.pop(name, None) or RateLimiter(
+        limiter = _LIMITERS.pop(cache_key, None) or RateLimiter(
             pause_max=SERVICE_PAUSE_MAX if origin[1] == SERVICE_HOST else PAUSE_MAX
         )
-        _LIMITERS[name] = limiter
+        _LIMITERS[cache_key] = limiter
         if len(_LIMITERS) > LIMITERS_MAX:
             _LIMITERS.popitem(last=False)
         return limiter
 
 
 def reset_limiters() -> None:
-    """Drop all limiters in a forked child, where a lock that another thread holds is never released."""
+    """Drop all limiters in a forked child, where a lock held by another thread would never be released."""
     global _LIMITERS_LOCK  # noqa: PLW0603 - the thread that holds the lock does not exist in the child
     _LIMITERS_LOCK = threading.Lock()
     _LIMITERS.clear()

@@ -1,9 +1,9 @@
-"""What an HTTP status other than 200 means: which exception, whether to try again, and after how long.
+"""Map HTTP statuses other than 200 to exceptions, and decide whether and when to retry.
 
-`STATUSES` is the table. The body of such a response is not authenticated: it is quoted and shortened, and no decision
-depends on it. A service might echo what it was sent, so the API key and the texts of the prompt are removed from it
-first (see `redaction`). A message may be printed in a log, so characters that could control a terminal or a CI system
-are escaped in it; the attributes contain the text as received.
+`STATUSES` is the table. The body of an error response is not authenticated: it is shortened and quoted, and no decision
+depends on it. A service might echo the request, so the API key and the texts of the prompt are removed from the body
+(see `redaction`). A message may be printed in a log, so characters that could control a terminal or a CI system are
+escaped in it; the attributes contain the text as received.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Status(msgspec.Struct, frozen=True):
     """How the client treats one status.
 
     Attributes:
-        error: the exception.
-        prefix: the beginning of its message, as in nomyo 0.2.9; None for the status itself.
-        default: the rest of the message if the service gives no detail.
-        not_json: the rest of the message if the body is not JSON; empty for `default`.
+        error: class of the exception.
+        prefix: beginning of its message, as in nomyo 0.2.9; None to name the status instead.
+        default: rest of the message if the body contains no detail.
+        not_json: rest of the message if the body is not JSON; empty for `default`.
         retryable: whether the same request may be sent again.
         pauses: whether a response with Retry-After pauses all calls with the same API key.
         has_details: whether a JSON object in the body becomes `error_details`.
@@ -60,10 +60,10 @@ STATUSES: Final[Mapping[int, Status]] = {
     401: Status(AuthenticationError, "", "Invalid API key or authentication failed"),
     403: Status(ForbiddenError, "Forbidden: ", "Model not allowed for the requested security tier"),
     404: Status(NotFoundError, "Endpoint not found: ", "Secure inference not enabled"),
-    # 408 and 425 ask for another try (RFC 9110, 15.5.9; RFC 8470, 5.2).
+    # 408 and 425 allow a retry (RFC 9110, 15.5.9; RFC 8470, 5.2).
     408: Status(retryable=True, has_details=False),
     425: Status(retryable=True, has_details=False),
-    # 429, 500, 502, 503 and 504 are retried by nomyo 0.2.9, too.
+    # nomyo 0.2.9 also retries 429, 500, 502, 503 and 504.
     429: Status(RateLimitError, "Rate limit exceeded: ", retryable=True, pauses=True),
     500: Status(ServerError, "Server error: ", retryable=True),
     502: Status(retryable=True),
@@ -84,16 +84,16 @@ OTHER_STATUS: Final = Status(has_details=False)
 """The entry for a status that is not in the table."""
 
 RETRY_AFTER_MAX: Final = 60.0
-"""Maximum wait that a server can request, in seconds; the client does not retry after a longer one."""
+"""Maximum wait in seconds that a server can request; the client does not retry if the server requests more."""
 
 BACKOFF_MAX: Final = 30.0
 """Maximum wait between two attempts in seconds, if the server does not request one."""
 
 BODY_MAX: Final = 64 * 1024
-"""Bytes that are read of an error's body."""
+"""Number of bytes that are read from the body of an error response."""
 
 DETAIL_MAX: Final = 500
-"""Maximum length of a detail in a message, in characters."""
+"""Maximum length in characters of a detail in a message."""
 
 NOT_FROM_ROUTER: Final = "not the router's response: it may come from a gateway or proxy"
 """Part of the message about a body that is not in the router's form."""
@@ -120,17 +120,17 @@ def status_error(
     document, redacted_headers = redact([document, dict(headers)])
     if not is_json:
         document = document[: 4 * DETAIL_MAX] or None
-    meaning = STATUSES.get(status, OTHER_STATUS)
-    prefix = f"Unexpected status code: {status} " if meaning.prefix is None else meaning.prefix
+    entry = STATUSES.get(status, OTHER_STATUS)
+    prefix = f"Unexpected status code: {status} " if entry.prefix is None else entry.prefix
     foreign = _describe_foreign_body(document)
     if foreign:
         message = f"{prefix or f'HTTP {status}: '}{foreign}"
     elif is_json:
-        message = prefix + (_error_detail(document) or meaning.default)
+        message = prefix + (_error_detail(document) or entry.default)
     else:
-        message = prefix + (meaning.not_json or meaning.default)
-    error = meaning.error(sanitize(message), status)
-    if isinstance(document, dict) and meaning.has_details:
+        message = prefix + (entry.not_json or entry.default)
+    error = entry.error(sanitize(message), status)
+    if isinstance(document, dict) and entry.has_details:
         error.error_details = document
     error.headers = redacted_headers
     error.body = document
@@ -139,7 +139,7 @@ def status_error(
 
 
 def _parse_body(body: bytes) -> tuple[Any, bool]:
-    """Return the body as a JSON value, or else as text, and whether it was JSON."""
+    """Return the body as a JSON value, or as text if it is not JSON, and whether it is JSON."""
     text = body[:BODY_MAX].decode("utf-8", "replace")
     try:
         return json.loads(text), True
@@ -148,7 +148,7 @@ def _parse_body(body: bytes) -> tuple[Any, bool]:
 
 
 def _describe_foreign_body(document: Any) -> str:
-    """Describe a body that the router did not write: an HTML page, or an error in a gateway's JSON. Otherwise empty."""
+    """Describe a body that the router did not write: an HTML page, or a gateway's JSON. Empty for a router's body."""
     if isinstance(document, str):
         return f"an HTML page, {NOT_FROM_ROUTER}" if _HTML.match(document) else ""
     if not isinstance(document, dict) or "detail" in document:
@@ -159,7 +159,7 @@ def _describe_foreign_body(document: Any) -> str:
 
 
 def _error_detail(document: Any) -> str:
-    """Return the error in a body, shortened: its `detail`, or the body itself if it is a list or a string."""
+    """Return the shortened error message of a body: its `detail`, or the body itself if it is a list or a string."""
     detail = document.get("detail") if isinstance(document, dict) else document
     if detail is None:
         return ""
@@ -171,13 +171,13 @@ def _shorten(text: str) -> str:
 
 
 def is_retryable(status: int, tier: str | None, wait: float | None) -> bool:
-    """Whether the request may be retried after a response of this status.
+    """Whether the request may be retried after a response with this status.
 
-    A 503 at the tier `maximum` without Retry-After means that there is no TPM, so a retry would fail, too.
+    A 503 at the tier `maximum` without Retry-After means that the server has no TPM, so a retry would fail as well.
 
     Args:
-        tier: the security tier requested; None for none.
-        wait: seconds that the response asks to wait; None if it does not.
+        tier: the requested security tier; None if none was requested.
+        wait: seconds that the response asks to wait; None if it does not ask.
     """
     if status == 503 and tier == "maximum" and wait is None:
         return False
@@ -185,12 +185,12 @@ def is_retryable(status: int, tier: str | None, wait: float | None) -> bool:
 
 
 def pauses_calls(status: int | None) -> bool:
-    """Whether a response of this status with Retry-After pauses all calls with the same API key."""
+    """Whether a response with this status and Retry-After pauses all calls with the same API key."""
     return status is not None and STATUSES.get(status, OTHER_STATUS).pauses
 
 
 def backoff(retry: int, fraction: float) -> float:
-    """Seconds before a retry: up to 1, 2, 4 … seconds, with full jitter.
+    """Return the seconds before a retry: up to 1, 2, 4 … seconds, with full jitter.
 
     Args:
         retry: number of retries already made.
@@ -200,7 +200,7 @@ def backoff(retry: int, fraction: float) -> float:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that a response asks to wait; None if it does not, or in an invalid form.
+    """Return the seconds that a response asks to wait; None if it does not ask, or if the header is invalid.
 
     ``retry-after-ms`` in milliseconds overrides ``retry-after`` in seconds or as a date (RFC 9110, 10.2.3). A date is
     compared with the response's own ``date`` (RFC 9110, 6.6.1), so that a wrong clock on this machine has no effect.
@@ -224,13 +224,13 @@ def _date(text: str) -> datetime | None:
     """Parse an HTTP date; None for any other text."""
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # the latter for a year of twenty digits
+    except (ValueError, OverflowError):  # OverflowError: a year with twenty digits
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)  # RFC 9110, 5.6.7: HTTP dates are in UTC
 
 
 def _number(text: str | None) -> float | None:
-    """Parse digits with or without a fraction; None for other texts, such as ``1e9``, ``nan`` and ``1_0``."""
+    """Parse a decimal number without sign or exponent; None for any other text, such as ``1e9`` or ``nan``."""
     if text is None or not text.strip().replace(".", "", 1).isdecimal() or not text.isascii():
         return None
     number = float(text)
@@ -238,11 +238,11 @@ def _number(text: str | None) -> float | None:
 
 
 def retry_delay(retry: int, requested: float | None, left: float, random: Callable[[], float]) -> float | None:
-    """Seconds to wait before the next attempt; None if there is to be none.
+    """Return the seconds to wait before the next attempt; None if the request must not be retried.
 
     Args:
         retry: number of retries already made.
-        requested: seconds that the server asked to wait; None if it did not.
+        requested: seconds that the server asked to wait; None if it did not ask.
         left: seconds until the deadline of the call.
         random: a number from 0 to 1.
     """

@@ -35,7 +35,7 @@ CONNECTION_FAILED: Final = "Failed to connect to router: "
 """Beginning of the message of an `APIConnectionError`, as in nomyo 0.2.9."""
 
 CONNECTION_REFUSED: Final = "connection refused: nothing listens on this port"
-"""The reason in the message if no server listens on the port."""
+"""The reason in a message if no server listens on the port."""
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
 """Maximum size of a response in bytes: twice that of an encrypted request."""
@@ -47,17 +47,17 @@ _CHUNKS_AT_ONCE: Final = 32
 """Chunks of a response that are read before other tasks run."""
 
 _BEFORE_SENDING: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-"""Failures before a byte of the request was sent."""
+"""Errors that occur before any byte of the request is sent."""
 
 
 _LOOP_OF_CLIENT: Final[weakref.WeakKeyDictionary[httpx.AsyncClient, weakref.ref[asyncio.AbstractEventLoop]]] = (
     weakref.WeakKeyDictionary()
 )
-"""Given HTTP client → the event loop on which it was first used."""
+"""HTTP client of the caller → the event loop on which it was first used."""
 
 _WRONG_LOOP: Final = (
-    "http_client: its connections belong to another event loop. Make an httpx.AsyncClient, and a client that uses it, "
-    "for each event loop, or leave http_client out: the client's own connections work on every loop"
+    "http_client: its connections belong to a different event loop. Create an httpx.AsyncClient, and a client that "
+    "uses it, for each event loop, or omit http_client: the client's own connections work on every loop"
 )
 
 
@@ -67,7 +67,7 @@ class Reply(msgspec.Struct, frozen=True):
     Attributes:
         status: HTTP status.
         headers: names in lower case; the values of a repeated name are joined by commas.
-        body: as received; of an error, the first bytes.
+        body: as received; only its beginning if the status is not 200.
     """
 
     status: int
@@ -82,9 +82,9 @@ class Transport:
     """Requests to one service.
 
     Args:
-        client: the caller's HTTP client, which the caller closes; None for connections of its own.
-        origin: scheme, host and port of the service, to look up its proxy in the environment; None for no proxy. It
-            does not apply to `client`.
+        client: the caller's HTTP client, which the caller closes; None to create connections.
+        origin: scheme, host and port of the service, to look up its proxy in the environment; None for no proxy.
+            Ignored if there is a `client`.
     """
 
     def __init__(self, client: httpx.AsyncClient | None = None, *, origin: tuple[str, str, int] | None = None) -> None:
@@ -94,7 +94,7 @@ class Transport:
         self._connections = Connections(origin=origin, start=client is None)
 
     async def get(self, url: str, *, maximum: int) -> Reply:
-        """GET `url`, with a response of at most `maximum` bytes. Raises the errors of `post`."""
+        """GET `url`, and read at most `maximum` bytes. Raises the errors of `post`."""
         return await self._send("GET", url, {}, b"", maximum)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -104,8 +104,8 @@ class Transport:
             APIConnectionError: no complete response arrived; `APITimeoutError` if no connection was made in time. The
                 message names the host, and the proxy if there is one.
             ArgumentError: the environment names a proxy or certificates that cannot be used. Nothing was sent.
-            ResponseError: a response of status 200 is in an encoding that was not requested; `ResponseTooLargeError`
-                for one that is too large.
+            ResponseError: a response with status 200 has a content encoding that was not requested;
+                `ResponseTooLargeError` if it is too large.
             ClientClosedError: the client is closed.
         """
         return await self._send("POST", url, headers, body, RESPONSE_MAX)
@@ -120,14 +120,14 @@ class Transport:
                 return await _request(pool.client, pool.proxy, method, url, headers, body, maximum)
         self._connections.check_open()
         if self._http_client.is_closed:
-            raise ClientClosedError("the given http_client is closed; give an open one")
+            raise ClientClosedError("the http_client is closed; pass an open one")
         return await _send_on_its_loop(
             self._http_client, _request(self._http_client, None, method, url, headers, body, maximum)
         )
 
 
 async def _send_on_its_loop(client: httpx.AsyncClient, exchange: Coroutine[Any, Any, Reply]) -> Reply:
-    """Await a request of a given HTTP client. Raises `EventLoopError` if the client belongs to another event loop."""
+    """Await a request of the caller's HTTP client. Raises `EventLoopError` if it belongs to a different event loop."""
     loop = asyncio.get_running_loop()
     first = _LOOP_OF_CLIENT.setdefault(client, weakref.ref(loop))
     if first() is not loop and _has_connections(client):
@@ -144,9 +144,9 @@ async def _send_on_its_loop(client: httpx.AsyncClient, exchange: Coroutine[Any, 
 
 
 def _has_connections(client: httpx.AsyncClient) -> bool:
-    """Whether a given HTTP client has open connections; httpx has no public interface for it."""
+    """Whether the caller's HTTP client has open connections; httpx has no public interface for this."""
     transports = [client._transport, *client._mounts.values()]
-    return any(getattr(getattr(one, "_pool", None), "connections", ()) for one in transports)
+    return any(getattr(getattr(transport, "_pool", None), "connections", ()) for transport in transports)
 
 
 async def _request(
@@ -174,10 +174,7 @@ async def _request(
             return await _read(response, maximum)
         finally:
             await response.aclose()
-    except (
-        httpx.TransportError,
-        OSError,
-    ) as error:  # OSError: httpx does not convert an ssl.SSLError in the middle of a response
+    except (httpx.TransportError, OSError) as error:  # OSError: httpx does not convert an ssl.SSLError in a response
         failure = (
             ClientClosedError(ClientClosedError.DURING_CALL)
             if client.is_closed
@@ -186,7 +183,7 @@ async def _request(
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         failure = APIConnectionError(f"{CONNECTION_FAILED}{_host_of(url)}: {type(error).__name__}")
         failure.retryable = False
-    except RuntimeError:  # raised by httpx for a client that was closed during the request
+    except RuntimeError:  # raised by httpx if the client was closed during the request
         if not client.is_closed:
             raise
         failure = ClientClosedError(ClientClosedError.DURING_CALL)
@@ -224,12 +221,12 @@ async def _all_bytes(response: httpx.Response, maximum: int) -> bytes:
 
 
 def _too_large_error(limit: int, found: int, more: str) -> ResponseTooLargeError:
-    problem = f"the response has {found}{more} bytes; responses of up to {limit} bytes are read"
+    problem = f"the response is {found}{more} bytes long; the limit is {limit} bytes"
     return ResponseTooLargeError(problem, limit, found)
 
 
 async def _first_bytes(response: httpx.Response, maximum: int) -> bytes:
-    """Read the first bytes of an error's body, or those that arrive before the connection breaks."""
+    """Read up to `maximum` bytes of a body; fewer if the connection breaks before."""
     body = bytearray()
     with suppress(httpx.TransportError, OSError):
         async for chunk in _raw_chunks(response):
@@ -241,10 +238,10 @@ async def _first_bytes(response: httpx.Response, maximum: int) -> bytes:
 
 async def _raw_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
     """Yield the chunks of a body. Other tasks run in between, since a packet may contain thousands of small chunks."""
-    number = 0
+    count = 0
     async for chunk in response.aiter_raw():
-        number += 1
-        if number % _CHUNKS_AT_ONCE == 0:
+        count += 1
+        if count % _CHUNKS_AT_ONCE == 0:
             await asyncio.sleep(0)
         yield chunk
 
@@ -252,22 +249,22 @@ async def _raw_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
 def _connection_error(
     error: httpx.TransportError | OSError, url: str, proxy: EnvironmentProxy | None
 ) -> APIConnectionError:
-    """Create the `APIConnectionError` for an error of httpx. It is not chained, since it refers to the request."""
+    """Create the `APIConnectionError` for an httpx error, which is not chained since it refers to the request."""
     sent = not isinstance(error, _BEFORE_SENDING)
-    start = f"{CONNECTION_FAILED}{_host_of(url)}: "
+    prefix = f"{CONNECTION_FAILED}{_host_of(url)}: "
     refusal = _proxy_status(error)
     if proxy is not None and refusal is not None:
-        failure = APIConnectionError(f"{start}{_describe_proxy_refusal(proxy, refusal, _reason(error, proxy))}")
+        failure = APIConnectionError(f"{prefix}{_describe_proxy_refusal(proxy, refusal, _reason(error, proxy))}")
     elif isinstance(error, httpx.TimeoutException):
         problem = "no connection" if not sent else "no response"
-        failure = APITimeoutError(f"{start}{problem} in time{_via(proxy)}")
+        failure = APITimeoutError(f"{prefix}{problem} in time{_via(proxy)}")
     elif _is_certificate_error(error):
         failure = APIConnectionError(
-            f"{start}its TLS certificate does not verify; if its CA is private, SSL_CERT_FILE must name the CA's "
+            f"{prefix}its TLS certificate does not verify; if its CA is private, SSL_CERT_FILE must name the CA's "
             f"certificate ({_reason(error, proxy)}){_via(proxy)}"
         )
     else:
-        failure = APIConnectionError(f"{start}{_reason(error, proxy)}{_via(proxy)}")
+        failure = APIConnectionError(f"{prefix}{_reason(error, proxy)}{_via(proxy)}")
     failure.maybe_processed = sent
     failure.retryable = not (
         _is_certificate_error(error)
@@ -279,7 +276,7 @@ def _connection_error(
 
 
 def _host_of(url: str) -> str:
-    """Return the host of a URL, and the port if it has one."""
+    """Return the host of a URL, with the port if it has one."""
     return urlsplit(url).netloc
 
 
@@ -288,13 +285,13 @@ def _via(proxy: EnvironmentProxy | None) -> str:
 
 
 def _proxy_status(error: BaseException) -> int | None:
-    """Return the HTTP status with which a proxy refused to connect; None for another failure."""
+    """Return the HTTP status with which a proxy refused to connect; None for any other error."""
     found = re.match(r"([1-5]\d\d)\b", str(error)) if isinstance(error, httpx.ProxyError) else None
     return int(found[1]) if found else None
 
 
 def _describe_proxy_refusal(proxy: EnvironmentProxy, status: int, reason: str) -> str:
-    """Describe the refusal of a proxy."""
+    """Describe why a proxy refused the connection."""
     if status != HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return f"{proxy} refused to connect to it: HTTP {reason}"
     if proxy.has_credentials:
@@ -310,7 +307,7 @@ def _is_certificate_error(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException, proxy: EnvironmentProxy | None) -> str:
-    """Return the reason of a failure: connection errors name hosts and system errors, and no part of a request."""
+    """Describe the cause of a connection error, without any part of the request."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, socket.gaierror):
@@ -319,23 +316,23 @@ def _reason(error: BaseException, proxy: EnvironmentProxy | None) -> str:
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return CONNECTION_REFUSED if proxy is None else "the proxy refuses connections"
     text = str(error)
-    if any(sign in text for sign in _PLAINTEXT_SIGNS):
+    if any(reason in text for reason in _NOT_TLS_REASONS):
         return "the server does not use TLS on this port; check scheme and port of the base URL"
     if isinstance(error, httpx.RemoteProtocolError):
         text = text.partition(":")[0].rstrip(".")  # the rest quotes the server, which may echo the request
     return (text or f"the connection was lost ({type(error).__name__})")[:200]
 
 
-_PLAINTEXT_SIGNS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
-"""OpenSSL's reasons if the first bytes of the server are not TLS."""
+_NOT_TLS_REASONS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+"""OpenSSL's error reasons if the server's first bytes are not TLS."""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, those in groups included: anyio tries each address of a host."""
+    """Yield an error and its causes, including those in exception groups: anyio tries each address of a host."""
     yield error
     if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _causes(one)
+        for member in error.exceptions:
+            yield from _causes(member)
     cause = error.__cause__ or error.__context__  # httpcore sets no cause
     if cause is not None:
         yield from _causes(cause)

@@ -43,7 +43,7 @@ def test_a_given_http_client_on_a_second_loop_is_an_error_that_names_the_fix(wir
     assert content(first.run_until_complete(ask(client))) == PROMPT
     posts = len(wire.posts)
     for one in (client, client.with_options(max_retries=1)):
-        with pytest.raises(EventLoopError, match="each event loop, or leave http_client out") as caught:
+        with pytest.raises(EventLoopError, match="each event loop, or omit http_client") as caught:
             asyncio.run(ask(one))
         assert SecretSearch(PROMPT, API_KEY).look("error", caught.value).found == []
     assert len(wire.posts) == posts

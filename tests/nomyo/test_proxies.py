@@ -173,7 +173,7 @@ def test_the_proxy_of_the_https_scheme_applies(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     found = environment_proxy("https", "api.example", 443)
-    assert (found and found.place, found and found.variable) == (place, variable)
+    assert (found and found.address, found and found.variable) == (place, variable)
 
 
 def test_plain_http_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,15 +187,15 @@ def test_plain_http_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> No
     [
         (f"socks4://u:{quote(PASSWORD, safe='')}@one:1", "'socks4' proxies are not supported"),
         (f"ftp://u:{quote(PASSWORD, safe='')}@one:1", "'ftp' proxies are not supported"),
-        (f"http://u:{PASSWORD} x@one:1", "not the URL of a proxy"),
-        ("http://one:99999", "not the URL of a proxy"),
-        ("http://[::1", "not the URL of a proxy"),
-        ("http://", "not the URL of a proxy"),
-        ("http://ü:1", "not the URL of a proxy"),
-        ("http://10.0.0.256:3128", "not the URL of a proxy"),
-        (f"http://u:{'p' * 70_000}@one:1", "not the URL of a proxy"),
-        (f"u:{quote(PASSWORD, safe='')}@http://one:1", "not the URL of a proxy"),
-        (f"u:{PASSWORD[:8]}@http://one:1", "not the URL of a proxy"),
+        (f"http://u:{PASSWORD} x@one:1", "not a proxy URL"),
+        ("http://one:99999", "not a proxy URL"),
+        ("http://[::1", "not a proxy URL"),
+        ("http://", "not a proxy URL"),
+        ("http://ü:1", "not a proxy URL"),
+        ("http://10.0.0.256:3128", "not a proxy URL"),
+        (f"http://u:{'p' * 70_000}@one:1", "not a proxy URL"),
+        (f"u:{quote(PASSWORD, safe='')}@http://one:1", "not a proxy URL"),
+        (f"u:{PASSWORD[:8]}@http://one:1", "not a proxy URL"),
     ],
 )
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "all_proxy"])

@@ -120,7 +120,7 @@ def test_an_answer_is_read_up_to_the_cap(wire: Wire, chunked: bool, size: int, t
     else:
         error = failure(get(wire.router.url + KEY_PATH, 1000), ResponseTooLargeError)
         assert error.limit == 1000 < error.found <= size
-        assert f"{error.found}{' or more' * chunked} bytes; responses of up to 1000 bytes" in str(error)
+        assert f"{error.found}{' or more' * chunked} bytes long; the limit is 1000 bytes" in str(error)
 
 
 def test_an_answer_that_says_it_is_too_large_is_not_read(wire: Wire) -> None:
