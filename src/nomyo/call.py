@@ -259,7 +259,9 @@ class Service:
         text = strict_json.encode(payload)
         with SecureBuffer(text, lock=self._lock) as plaintext:
             if len(plaintext) > PAYLOAD_MAX:
-                raise ArgumentError(f"Payload too large: {len(plaintext)} bytes (max: {PAYLOAD_MAX})")
+                error = ArgumentError(f"Payload too large: {len(plaintext)} bytes (max: {PAYLOAD_MAX})")
+                error.too_large = True
+                raise error
             return envelope.encrypt(plaintext.data, server_key.key)
 
     def _status_error(self, reply: Reply, request: Request) -> APIStatusError:

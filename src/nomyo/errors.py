@@ -73,12 +73,14 @@ class NomyoError(Exception):
         attempts: how many times the request was sent.
         stage: ``"key"`` while the server's key is fetched, ``"completion"`` for the request itself, ``""`` elsewhere.
         retryable: whether the same call may succeed later.
+        prompt_sent: whether the prompt was sent: False only if no byte of it left this machine; None if unknown.
     """
 
     payload_id: str | None = None
     attempts: int = 0
     stage: str = ""
     retryable: bool = False
+    prompt_sent: bool | None = None
 
 
 class APIError(NomyoError):
@@ -258,7 +260,7 @@ class AttestationError(SecurityError, attest_errors.AttestationError):
 
     code = NOT_AFFIRMED
     stage = "completion"
-    prompt_sent: Final = True
+    prompt_sent = True
 
     def __init__(self, message: str, result: AttestationResult) -> None:
         self.code = NOT_AFFIRMED
@@ -277,7 +279,7 @@ class EvidenceLogError(NomyoError, attest_errors.LedgerError):
         prompt_sent: whether a response had arrived. It is lost, but may be billed.
     """
 
-    prompt_sent: bool = False
+    prompt_sent = False
 
 
 class KeyStoreError(NomyoError, ValueError):
@@ -311,7 +313,14 @@ class KeyFileNotFoundError(KeyStoreError, FileNotFoundError):
 
 
 class ArgumentError(NomyoError, ValueError):
-    """An argument is invalid. Nothing was sent."""
+    """An argument is invalid. Nothing was sent.
+
+    Attributes:
+        too_large: whether the payload exceeds the maximum size (`nomyo.config.PAYLOAD_MAX`).
+    """
+
+    prompt_sent = False
+    too_large: bool = False
 
 
 class ArgumentTypeError(ArgumentError, TypeError):

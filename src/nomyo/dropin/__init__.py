@@ -1,0 +1,1 @@
+"""Drop-ins: programs written for OpenAI's chat completions, encrypted and gated."""
