@@ -146,6 +146,11 @@ def refuse(problem: Problem) -> Refusal:
     return Refusal(response.status, response.headers, response.body)
 
 
+def asks_for_models(path: str) -> bool:
+    """Whether a path is that of the list of models, or of an entry in it."""
+    return _path(path).endswith(MODELS) or f"{MODELS}/" in _path(path)
+
+
 def list_models(path: str, models: Iterable[str]) -> HTTPResponse:
     """Respond to a request for the list of models, or for one of them, with the models that the user declared.
 

@@ -1,0 +1,265 @@
+"""A transport for httpx and httpx2 that encrypts chat completions and passes their responses through the gate.
+
+It sends nothing but encrypted chat completions: every other request gets an error response, and none of it leaves this
+machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import Sequence
+from contextvars import ContextVar
+from types import ModuleType, TracebackType
+from typing import Any, Final, Protocol, Self, cast
+
+import msgspec
+
+from nomyo.chat import SecureChatCompletion
+from nomyo.dropin import translate
+from nomyo.dropin.portal import portal
+from nomyo.dropin.problems import NEEDS_ASYNCIO, WRONG_BASE_URL
+from nomyo.dropin.translate import HTTPResponse, Plan, Refusal
+from nomyo.errors import APIConnectionError, APITimeoutError, ArgumentError, ArgumentTypeError
+from nomyo.traceback_scrubbing import guarded
+
+HOST: Final = "nomyo.invalid"
+"""The only host that the transport serves. The name never resolves (RFC 6761, section 6.4)."""
+
+BASE_URL: Final = f"https://{HOST}/v1"
+"""Base URL for programs that use the transport. A client that was created without the transport fails at DNS with it.
+With ``http`` instead of ``https``, it would send the prompt and the API key to a proxy that HTTP_PROXY names.
+"""
+
+REFUSAL_HOLD: Final = 30.0
+"""Default of `refusal_hold` for a client that the transport creates, in seconds."""
+
+EXTENSION: Final = "nomyo"
+"""Name of the extension with the exception, in the HTTP response to a refused request."""
+
+_RETRY_COUNT: Final = "x-stainless-retry-count"
+"""Header of OpenAI's SDKs: how often the SDK has sent this request before."""
+
+
+class HTTPRequest(Protocol):
+    """The part of `httpx.Request` and `httpx2.Request` that the transport uses."""
+
+    method: str
+    url: Any
+    headers: Any
+    extensions: Any
+
+    def read(self) -> bytes:
+        """Read the body."""
+
+    async def aread(self) -> bytes:
+        """Read the body."""
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    """A call that ended without a response."""
+
+    body_digest: bytes
+    error: APIConnectionError
+
+
+_LAST_FAILURE: Final[ContextVar[_Failure | None]] = ContextVar("nomyo_last_failure", default=None)
+"""The last call of this context, if it ended without a response; OpenAI's SDKs then send the request again."""
+
+
+class EncryptedTransport:
+    """A transport for `httpx.Client`, `httpx.AsyncClient` and their counterparts in httpx2; one object serves them all.
+
+    The request's URL must begin with `BASE_URL`. The API key is that of the client: an SDK without ``api_key=`` sends
+    OPENAI_API_KEY, which is not meant for this service.
+
+    Args:
+        client: the client to use, which its owner closes; None to create one from `options`.
+        forward_api_key: whether to use the API key in the request's Authorization header instead of the client's own.
+        models: names of models, for requests for the list of models. None are requested from the service.
+        options: the options of `SecureChatCompletion`, with a `refusal_hold` of 30 seconds unless it is given.
+
+    Attributes:
+        client: the client.
+
+    Raises the errors of `SecureChatCompletion`, and `ArgumentTypeError` for options beside `client`.
+    """
+
+    @guarded
+    def __init__(
+        self,
+        client: SecureChatCompletion | None = None,
+        *,
+        forward_api_key: bool = False,
+        models: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
+        if client is None:
+            self.client = SecureChatCompletion(**{"refusal_hold": REFUSAL_HOLD, **options})
+        elif not isinstance(client, SecureChatCompletion):
+            raise ArgumentTypeError(f"client: expected a SecureChatCompletion, got {type(client).__name__}")
+        elif options:
+            raise ArgumentTypeError(f"{min(options)}: the client has its own options; pass either client or options")
+        else:
+            self.client = client
+        self._owns_client = client is None
+        self._forward_api_key = forward_api_key
+        self._models = tuple(models)
+        self._http_clients = 0
+
+    def handle_request(self, request: HTTPRequest) -> Any:
+        """Handle a request from a blocking HTTP client. Returns a response of the request's library.
+
+        Raises ``ReadTimeout``, ``ConnectError`` or ``ReadError`` of that library if no response arrived.
+        """
+        library = _library_of(request)
+        refused = self._refused(request)
+        if refused is not None:
+            return _response(library, refused)
+        body = request.read()
+        self._raise_again(library, request, body)
+        planned = self._plan(request, body)
+        if isinstance(planned, Refusal):
+            return _response(library, planned)
+        try:
+            outcome: object = portal().call(self._complete(planned, request))
+        except Exception as error:  # noqa: BLE001 - every outcome is a response
+            outcome = error
+        return self._respond(library, planned, outcome, body)
+
+    async def handle_async_request(self, request: HTTPRequest) -> Any:
+        """Handle a request from an asynchronous HTTP client on the running asyncio loop; otherwise as above."""
+        library = _library_of(request)
+        refused = self._refused(request)
+        if refused is None and not _runs_asyncio():
+            refused = translate.refuse(NEEDS_ASYNCIO)
+        if refused is not None:
+            return _response(library, refused)
+        body = await request.aread()
+        self._raise_again(library, request, body)
+        planned = self._plan(request, body)
+        if isinstance(planned, Refusal):
+            return _response(library, planned)
+        try:
+            outcome: object = await self._complete(planned, request)
+        except Exception as error:  # noqa: BLE001 - every outcome is a response
+            outcome = error
+        return self._respond(library, planned, outcome, body)
+
+    def _refused(self, request: HTTPRequest) -> HTTPResponse | None:
+        """Return the response to a request that is not for a completion; None for any other."""
+        url = request.url
+        if (url.scheme, url.host, url.port) != ("https", HOST, None):
+            return translate.refuse(WRONG_BASE_URL)
+        path = url.raw_path.decode("ascii", "replace")
+        if self._models and request.method.upper() == "GET" and translate.asks_for_models(path):
+            return translate.list_models(path, self._models)
+        return None
+
+    def _plan(self, request: HTTPRequest, body: bytes) -> Plan | Refusal:
+        path = request.url.raw_path.decode("ascii", "replace")
+        return translate.plan(request.method, path, request.headers, body)
+
+    async def _complete(self, plan: Plan, request: HTTPRequest) -> object:
+        api_key = None
+        if self._forward_api_key:
+            scheme, _, value = request.headers.get("authorization", "").partition(" ")
+            api_key = value.strip() if scheme.lower() == "bearer" and value.strip() else None
+        seconds = request.extensions.get("timeout", {}).get("read")
+        return await self.client.complete(plan.payload, api_key=api_key, security_tier=plan.tier, timeout=seconds)
+
+    def _raise_again(self, library: ModuleType, request: HTTPRequest, body: bytes) -> None:
+        """Raise the exception of the last call again if this is the SDK's own repetition of it."""
+        failure = _LAST_FAILURE.get()
+        if failure is None:
+            return
+        if request.headers.get(_RETRY_COUNT, "0") == "0" or failure.body_digest != _digest(body):
+            _LAST_FAILURE.set(None)
+            return
+        raise _connection_error(library, failure.error)
+
+    def _respond(self, library: ModuleType, plan: Plan, outcome: object, body: bytes) -> Any:
+        if isinstance(outcome, APIConnectionError):
+            _LAST_FAILURE.set(_Failure(_digest(body), outcome))
+            raise _connection_error(library, outcome)
+        return _response(library, translate.respond(outcome, plan), outcome)
+
+    def count_http_client(self) -> None:
+        """Count an HTTP client that was created for this transport, which therefore stays open until that is closed."""
+        self._http_clients += 1
+
+    def close(self) -> None:
+        """Close the client, if the transport created it and this is the last of its HTTP clients to be closed."""
+        if self._is_last():
+            portal().call(self.client.aclose())
+
+    async def aclose(self) -> None:
+        """Close the client, as `close` does."""
+        if self._is_last():
+            await self.client.aclose()
+
+    def _is_last(self) -> bool:
+        self._http_clients -= 1
+        return self._owns_client and self._http_clients <= 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.client!r}>"
+
+
+def _library_of(request: HTTPRequest) -> ModuleType:
+    """Return the package that defines the class of a request: httpx or httpx2."""
+    for kind in type(request).__mro__:
+        name = kind.__module__.partition(".")[0]
+        if name in ("httpx", "httpx2"):
+            return sys.modules[name]
+    raise ArgumentTypeError(f"request: expected a request of httpx or httpx2, got {type(request).__name__}")
+
+
+def _response(library: ModuleType, response: HTTPResponse, outcome: object = None) -> Any:
+    error = outcome if isinstance(outcome, Exception) else None
+    return library.Response(
+        response.status,
+        headers=response.headers,
+        content=response.body,
+        extensions={} if error is None else {EXTENSION: error},
+    )
+
+
+def _connection_error(library: ModuleType, error: APIConnectionError) -> Exception:
+    """Create the exception of the HTTP library for a call without a response."""
+    if isinstance(error, APITimeoutError):
+        kind = library.ReadTimeout
+    else:
+        kind = library.ConnectError if error.prompt_sent is False else library.ReadError
+    raised = cast(Exception, kind(str(error)))
+    raised.__cause__ = error
+    return raised
+
+
+def _runs_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()
