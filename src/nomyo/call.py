@@ -8,6 +8,8 @@ import re
 import secrets
 import urllib.parse
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -16,23 +18,28 @@ import msgspec
 from nomyo import envelope, strict_json
 from nomyo.client_keys import KeyPair, Keyring
 from nomyo.config import PAYLOAD_MAX
+from nomyo.connections import Exchange
 from nomyo.errors import (
     KEY_NOT_PINNED,
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
     ArgumentError,
+    AttestationError,
+    EvidenceLogError,
     NomyoError,
     ResponseError,
     ServerKeyError,
 )
 from nomyo.gate import Gate
 from nomyo.memory import SecureBuffer
+from nomyo.preflight import Admission
 from nomyo.rate_limit import CallQueue, QueueFullError
 from nomyo.redaction import content_texts
 from nomyo.server_key import ServerKey, ServerKeys
 from nomyo.status import is_retryable, pauses_calls, retry_delay, status_error
 from nomyo.transport import CONNECTION_FAILED, Reply, Transport
+from nomyo_attest.appraisal import AttestationResult
 from nomyo_attest.policy import AppraisalPolicy
 
 logger = logging.getLogger("nomyo")
@@ -56,6 +63,10 @@ KEY_TIMEOUT: Final = 30.0
 """Timeout in seconds for fetching the server's key. Concurrent calls share one fetch."""
 
 
+def _ignore(server_key: str, result: AttestationResult) -> None:
+    """Do nothing with an affirmed response."""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request.
 
@@ -66,6 +77,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         tier: the requested security tier; None to request none.
         policy: the policy to appraise the evidence by; None for no appraisal.
         gated: whether the response is released only if the policy affirms its evidence.
+        admission: decides whether the request may be sent; None to send it in any case.
+        canary: whether this is a canary, which the evidence log records.
+        on_affirmed: is called with the fingerprint of the server's key and the result before an affirmed completion is
+            returned.
     """
 
     payload: dict[str, Any]
@@ -74,6 +89,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     tier: str | None
     policy: AppraisalPolicy | None
     gated: bool
+    admission: Admission | None = None
+    canary: bool = False
+    on_affirmed: Callable[[str, AttestationResult], object] = _ignore
 
     def __repr__(self) -> str:
         return f"<Request {self.payload_id}>"
@@ -105,9 +123,15 @@ class _Attempts:
         self.sent = 0
         self.stage = ""
         self.maybe_processed = False
+        self.prompt_sent: bool | None = False
         self._retries = 0
         self._max_retries = max_retries
         self._timeout = timeout
+
+    def note(self, sent: bool | None) -> None:
+        """Record whether the request was sent in one attempt; None if that is unknown."""
+        if sent or self.prompt_sent is False:
+            self.prompt_sent = sent
 
     def wait_after(self, failure: APIConnectionError | APIStatusError, random: Callable[[], float]) -> float | None:
         """Seconds until the next attempt; None if the request must not be sent again."""
@@ -122,6 +146,24 @@ class _Attempts:
         """Seconds until the deadline of the call."""
         when = self._timeout.when()
         return float("inf") if when is None else when - asyncio.get_running_loop().time()
+
+
+class _NotAdmittedError(Exception):
+    """A request was not sent because of its admission, which is not retried."""
+
+    def __init__(self, error: NomyoError) -> None:
+        self.error = error
+
+
+@contextmanager
+def _not_admitted() -> Iterator[None]:
+    try:
+        yield
+    except NomyoError as error:
+        failure = error
+    else:
+        return
+    raise _NotAdmittedError(failure)
 
 
 class Service:
@@ -168,7 +210,7 @@ class Service:
             max_retries: maximum number of retries.
 
         Raises:
-            NomyoError: always a subclass, with `payload_id`, `attempts` and `stage` set.
+            NomyoError: always a subclass, with `payload_id`, `attempts`, `stage` and `prompt_sent` set.
         """
         deadline = asyncio.timeout(time_limit)
         attempts = _Attempts(max_retries, deadline)
@@ -176,6 +218,10 @@ class Service:
             async with deadline:
                 await self.gate.check_log()
                 return await self._send_until_released(request, attempts)
+        except _NotAdmittedError as refused:
+            failure = refused.error
+            failure.attempts, failure.prompt_sent = attempts.sent, attempts.prompt_sent
+            raise failure from None
         except NomyoError as error:
             failure = error
         except QueueFullError as error:
@@ -190,10 +236,15 @@ class Service:
         failure.payload_id = request.payload_id
         failure.attempts = attempts.sent
         failure.stage = failure.stage or attempts.stage
+        if not isinstance(failure, (AttestationError, EvidenceLogError)):  # these know it themselves
+            failure.prompt_sent = attempts.prompt_sent
         raise failure
 
     async def _send_until_released(self, request: Request, attempts: _Attempts) -> dict[str, Any]:
         # Before anything is sent, including the request for the server's key.
+        if request.admission is not None:
+            with _not_admitted():
+                request.admission.check()
         self._queue.check(request.api_key, attempts.seconds_left())
         pair = await self.keyring.get()
         failure: APIConnectionError | APIStatusError | None = None
@@ -207,10 +258,15 @@ class Service:
                 if encrypted is None or encrypted[0] != server_key.fingerprint:
                     encrypted = server_key.fingerprint, await self.encrypt(request.payload, server_key)
                 await self._queue.wait_turn(request.api_key, attempts.seconds_left, self._sleep)
+                preflight = None
+                if request.admission is not None:
+                    with _not_admitted():
+                        preflight = await request.admission.admit(server_key.fingerprint)
+                    if (await self.server_keys.get()).fingerprint != server_key.fingerprint:
+                        continue  # the canary was encrypted to another key
                 attempts.stage = "completion"
                 attempts.sent += 1
-                reply = await self._transport.post(self._base + COMPLETION_PATH, request.headers(pair), encrypted[1])
-                attempts.maybe_processed = True
+                reply = await self._post(request.headers(pair), encrypted[1], attempts)
                 if reply.status == 200:
                     # An error of the gate is never retried.
                     return await self.gate.release(
@@ -222,6 +278,9 @@ class Service:
                         tier=request.tier,
                         secrets=request.content_texts(),
                         server_key=server_key,
+                        preflight=preflight,
+                        canary=request.canary,
+                        on_affirmed=partial(request.on_affirmed, server_key.fingerprint),
                     )
                 if strict_json.size_hint(request.payload) < strict_json.LONG_TEXT:
                     failure = self._status_error(reply, request)
@@ -248,6 +307,26 @@ class Service:
                 raise failure
             logger.info("%s at the %s stage; retrying in %.1f s", type(failure).__name__, failure.stage, wait)
             await self._sleep(wait)
+
+    async def _post(self, headers: dict[str, str], package: bytes, attempts: _Attempts) -> Reply:
+        """Send a request once, and record how much of it was sent."""
+        exchange = Exchange()
+        sent: bool | None = None
+        try:
+            reply = await self._transport.post(self._base + COMPLETION_PATH, headers, package, exchange)
+            sent = attempts.maybe_processed = True
+        except ResponseError:
+            sent = True
+            raise
+        except APIConnectionError as error:
+            sent = exchange.sent if error.maybe_processed else False
+            raise
+        except BaseException:
+            sent = exchange.sent
+            raise
+        finally:
+            attempts.note(sent)
+        return reply
 
     async def encrypt(self, payload: dict[str, Any], server_key: ServerKey) -> bytes:
         """Encode and encrypt a payload, in a thread if it is long. Raises `ArgumentError` if it cannot be sent."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import OrderedDict
-from typing import Any, Final, Self, Unpack
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
-from nomyo.client import BaseClient, SecureCompletionClient
+from nomyo.base_client import BaseClient
+from nomyo.client import SecureCompletionClient
 from nomyo.client_keys import Keyring
 from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
 from nomyo.options import (
@@ -21,7 +23,12 @@ from nomyo.options import (
     is_gated,
     load_policy,
 )
+from nomyo.preflight import Admissions
+from nomyo.response import ChatResponse
 from nomyo.traceback_scrubbing import guarded, guarded_async
+
+if TYPE_CHECKING:
+    from nomyo_attest.appraisal import AttestationResult
 
 logger = logging.getLogger("nomyo")
 
@@ -64,6 +71,14 @@ class SecureChatCompletion(BaseClient):
         rate_limit: maximum number of requests per second, evenly spaced; `math.inf` for no limit. The default is 1.8
             for the public service, and no limit for other servers. All clients in the process with the same server and
             API key share one queue. Time spent in the queue counts against `timeout`.
+        refusal_hold: seconds for which, after an `AttestationError`, calls with the same API key raise it again, with
+            `code` ``"held"``, and send nothing. 0 for none. An affirmed canary (`attest`) ends the hold.
+        preflight: seconds. Before a prompt, a canary is sent unless a response from the same server key, for the same
+            model, tier and API key, was affirmed within that time; 0 for a canary before each prompt, None for none.
+            It keeps prompts from a server that has changed and reports the change. It does not help against a server
+            that responds honestly to canaries only, or against a load balancer that sends the prompt elsewhere; the
+            response to the prompt is still appraised.
+        response_type: class of the responses of `create`: ``dict``, or `ChatResponse` for attributes.
         evidence_log_failure: ``"raise"`` to withhold a completion whose evidence could not be stored; ``"warn"`` to
             log that and release it.
 
@@ -99,15 +114,14 @@ class SecureChatCompletion(BaseClient):
                 max_retries=max_retries,
                 **options,
             ),
-            None,
         )
 
-    def _set_up(self, options: Options, keyring: Keyring | None) -> None:
-        """Initialize from checked options. If `keyring` is None, the client gets a new key pair."""
+    def _set_up(self, options: Options, keyring: Keyring | None = None, admissions: Admissions | None = None) -> None:
+        """Initialize from checked options; with the keyring and the admissions of another client, or with new ones."""
         self._options = options
         self._closed = False
         self.api_key = options.api_key
-        self.client = SecureCompletionClient.from_options(options, keyring)
+        self.client = SecureCompletionClient.from_options(options, keyring, admissions)
         self._clients_by_url: OrderedDict[str, SecureChatCompletion] = OrderedDict()
         self.client.keyring.start()
 
@@ -153,13 +167,73 @@ class SecureChatCompletion(BaseClient):
         required = kwargs.pop("require_attestation", None)
         timeout = kwargs.pop("timeout", None)
         check_call(kwargs.keys() - {"extra_body"}, OPTION_NAMES)
+        completion = await self._complete(_payload(model, messages, kwargs), api_key, tier, required, timeout)
+        return completion if self._options.response_type is dict else ChatResponse(completion)
+
+    @guarded_async
+    async def complete(
+        self,
+        payload: Mapping[str, Any],
+        *,
+        api_key: str | None = None,
+        security_tier: str | None = None,
+        require_attestation: bool | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - it includes the retries, and a refusal names it
+    ) -> ChatResponse:
+        """Request a chat completion with a payload that is sent unchanged.
+
+        Unlike the arguments of `create`, no key of the payload is an option: a payload from elsewhere can neither
+        switch the gate off nor redirect the request.
+
+        Args:
+            payload: the body of a request to OpenAI's chat completions, such as ``{"model": …, "messages": […]}``.
+            api_key, security_tier, require_attestation, timeout: as in `create`.
+
+        Raises the errors of `create`.
+        """
+        if not isinstance(payload, Mapping):
+            raise ArgumentTypeError(f"payload: expected a dict, got {type(payload).__name__}")
+        _check_not_streaming(payload)
+        completion = await self._complete(dict(payload), api_key, security_tier, require_attestation, timeout)
+        return ChatResponse(completion)
+
+    @guarded_async
+    async def attest(
+        self,
+        model: str,
+        *,
+        security_tier: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - it includes the retries
+    ) -> AttestationResult:
+        """Appraise the server without a prompt: send a canary, a constant question, and appraise the response to it.
+
+        A canary costs one request and one token. It takes the path of a prompt, but a load balancer may send a later
+        prompt to another machine, and a server can respond honestly to the canary only. An affirmed canary ends a hold
+        (`refusal_hold`). The evidence log marks its line with ``"canary": true``.
+
+        Args:
+            model: name of the model.
+            security_tier, timeout: as in `create`.
+
+        Returns the result of the appraisal.
+
+        Raises:
+            AttestationError: the policy does not affirm the evidence; `prompt_sent` is False.
+            ArgumentError: there is no policy, or an argument is invalid.
+            NomyoError: the other errors of `create`.
+        """
+        return await self.client.attest(model, api_key=self.api_key, tier=security_tier, time_limit=timeout)
+
+    async def _complete(
+        self, payload: dict[str, Any], api_key: str | None, tier: str | None, required: object, time_limit: float | None
+    ) -> dict[str, Any]:
         gated = is_gated(required, self._options.gated, self._options.policy)
         payload_id = str(uuid.uuid4())  # from the system's random source, since the quote is bound to it
         if self._options.gated and not gated:
             self._allow_gate_off(f"call {payload_id}")
         return await self.client.complete(
-            _payload(model, messages, kwargs),
-            time_limit=timeout,
+            payload,
+            time_limit=time_limit,
             payload_id=payload_id,
             api_key=self.api_key if api_key is None else api_key,
             tier=tier,
@@ -195,7 +269,8 @@ class SecureChatCompletion(BaseClient):
             changes = self._keep_gate_on(changes)
         shares_keys = not {"key_dir", "key_password"} & changes.keys()
         other = type(self).__new__(type(self))
-        other._set_up(self._options.replace(changes), self.client.keyring if shares_keys else None)
+        keyring = self.client.keyring if shares_keys else None
+        other._set_up(self._options.replace(changes), keyring, self.client.admissions)
         if self._options.gated and not other._options.gated:
             self._allow_gate_off("a client created by with_options()")
         if other.client.origin != self.client.origin and "api_key" not in passed:
@@ -267,6 +342,10 @@ def _payload(model: str, messages: list[dict[str, Any]], parameters: dict[str, A
     if body is not None and not isinstance(body, dict):
         raise ArgumentTypeError(f"extra_body: expected a dict, got {type(body).__name__}")
     payload = {"model": model, "messages": messages, **parameters, **(body or {})}
+    _check_not_streaming(payload)
+    return payload
+
+
+def _check_not_streaming(payload: Mapping[str, Any]) -> None:
     if payload.get("stream"):
         raise ArgumentError("stream: only False is supported: a response is encrypted as a whole")
-    return payload

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Generator
+import uuid
 from os import PathLike
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from nomyo import client_keys, keys, strict_json
+from nomyo.base_client import AwaitableNone, BaseClient
 from nomyo.call import Request, Service
 from nomyo.client_keys import KeyPair, Keyring
 from nomyo.config import (
@@ -19,9 +18,10 @@ from nomyo.config import (
     check_tier,
     check_timeout,
 )
-from nomyo.errors import ArgumentError, ArgumentTypeError, SecurityError
+from nomyo.errors import ArgumentError, ArgumentTypeError, AttestationError, NomyoError, SecurityError
 from nomyo.gate import Gate
 from nomyo.options import ConstructorSignature, Options, SharedOptions
+from nomyo.preflight import CANARY, Account, Admission, Admissions, Affirmed, Target
 from nomyo.rate_limit import CallQueue
 from nomyo.traceback_scrubbing import guarded, guarded_async
 from nomyo.transport import Transport
@@ -29,39 +29,8 @@ from nomyo.transport import Transport
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+    from nomyo_attest.appraisal import AttestationResult
     from nomyo_attest.policy import AppraisalPolicy
-
-
-class AwaitableNone:
-    """Return value of a synchronous method that can also be awaited, as in the documentation of nomyo 0.2.9."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        return
-        yield
-
-
-class BaseClient(ABC):
-    """Base class of both clients: an asynchronous context manager that can be neither copied nor pickled."""
-
-    @abstractmethod
-    async def aclose(self) -> None:
-        """Close the connections."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    @guarded
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise ArgumentTypeError(
-            f"a {type(self).__name__} can be neither copied nor pickled: it holds a private key and open connections. "
-            "Create one in each process; SecureChatCompletion.with_options() creates one with the same key pair"
-        )
-
-    @guarded_async
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
 
 _SIGNATURE: Final = ConstructorSignature(
@@ -122,19 +91,22 @@ class SecureCompletionClient(BaseClient):
         )
 
     @classmethod
-    def from_options(cls, options: Options, keyring: Keyring | None = None) -> Self:
+    def from_options(
+        cls, options: Options, keyring: Keyring | None = None, admissions: Admissions | None = None
+    ) -> Self:
         """Create a client from checked options.
 
         Args:
             options: their `policy` applies to every call. If they are `is_always_gated`, no call can switch the gate
                 off.
             keyring: keyring of another client to share; None to create one.
+            admissions: refusals and affirmed responses of another client to share; None to create them.
         """
         client = cls.__new__(cls)
-        client._set_up(options, keyring)
+        client._set_up(options, keyring, admissions)
         return client
 
-    def _set_up(self, options: Options, keyring: Keyring | None = None) -> None:
+    def _set_up(self, options: Options, keyring: Keyring | None = None, admissions: Admissions | None = None) -> None:
         self.router_url = options.base.text
         self.origin = options.base.origin
         self.allow_http = options.allow_http
@@ -142,6 +114,8 @@ class SecureCompletionClient(BaseClient):
         self.timeout = options.timeout
         self._policy = options.policy
         self._gated = options.is_always_gated
+        self._refusal_hold, self._preflight = options.refusal_hold, options.preflight
+        self.admissions = Admissions() if admissions is None else admissions
         self.keyring = Keyring(options.key_dir, options.key_password) if keyring is None else keyring
         self._transport = Transport(options.http_client, origin=self.origin)
         self._service = Service(
@@ -304,16 +278,95 @@ class SecureCompletionClient(BaseClient):
         """
         if self._gated:
             policy, gated = self._policy, True
+        payload = _payload(payload)
+        api_key, tier, payload_id = check_api_key(api_key), check_tier(tier), check_payload_id(payload_id)
+        account = Account.of(self.origin, api_key)
         request = Request(
-            payload=_payload(payload),
-            payload_id=check_payload_id(payload_id),
-            api_key=check_api_key(api_key),
-            tier=check_tier(tier),
+            payload=payload,
+            payload_id=payload_id,
+            api_key=api_key,
+            tier=tier,
             policy=policy,
             gated=gated,
+            admission=self._admission(payload.get("model"), api_key, tier),
+            on_affirmed=lambda server_key, _: self.admissions.affirmed(
+                Target(account, server_key, str(payload.get("model")), tier), payload_id
+            ),
         )
+        try:
+            return await self._run(request, time_limit)
+        except AttestationError as error:
+            if error.payload_id == payload_id:  # not the refusal of a canary or of an earlier call
+                self.admissions.refused(account, error)
+            raise
+
+    async def attest(
+        self, model: str, *, api_key: str | None, tier: str | None, time_limit: float | None = None
+    ) -> AttestationResult:
+        """Send a canary and return the result of its appraisal. Call it in guarded methods only.
+
+        Raises the errors of `complete`; `ArgumentError` without a policy.
+        """
+        if self._policy is None:
+            raise ArgumentError("attest: there is no policy to appraise by; give attestation_policy")
+        if not isinstance(model, str):
+            raise ArgumentTypeError(f"model: expected a str, got {type(model).__name__}")
+        return (await self._send_canary(model, api_key, tier, time_limit))[0]
+
+    async def _send_canary(
+        self, model: str, api_key: str | None, tier: str | None, time_limit: float | None = None
+    ) -> tuple[AttestationResult, Affirmed | None]:
+        """Send a canary. Returns no `Affirmed` if its response does not count, because of a later refusal."""
+        api_key, tier = check_api_key(api_key), check_tier(tier)
+        account, sent_at, payload_id = Account.of(self.origin, api_key), self.admissions.clock(), str(uuid.uuid4())
+        outcome: list[tuple[AttestationResult, Affirmed | None]] = []
+
+        def record(server_key: str, result: AttestationResult) -> None:
+            target = Target(account, server_key, model, tier)
+            outcome.append((result, self.admissions.affirmed(target, payload_id, canary_sent_at=sent_at)))
+
+        request = Request(
+            payload={"model": model, **CANARY},
+            payload_id=payload_id,
+            api_key=api_key,
+            tier=tier,
+            policy=self._policy,
+            gated=True,
+            canary=True,
+            on_affirmed=record,
+        )
+        try:
+            await self._run(request, time_limit)
+        except NomyoError as error:
+            error.prompt_sent = False
+            if isinstance(error, AttestationError):
+                self.admissions.refused(account, error)
+            raise
+        return outcome[0]
+
+    async def _run(self, request: Request, time_limit: float | None) -> dict[str, Any]:
         seconds = self.timeout if time_limit is None else check_timeout(time_limit)
         return await self._service.run(request, time_limit=seconds, max_retries=check_max_retries(self.max_retries))
+
+    def _admission(self, model: object, api_key: str | None, tier: str | None) -> Admission | None:
+        """Return the admission of a prompt; None if neither `refusal_hold` nor `preflight` is in use."""
+        if not self._refusal_hold and self._preflight is None:
+            return None
+        if not isinstance(model, str):
+            raise ArgumentTypeError(f"model: expected a str, got {type(model).__name__}")
+
+        async def send() -> Affirmed | None:
+            return (await self._send_canary(model, api_key, tier))[1]
+
+        return Admission(
+            self.admissions,
+            Account.of(self.origin, api_key),
+            model=model,
+            tier=tier,
+            hold=self._refusal_hold,
+            preflight=self._preflight,
+            send=send,
+        )
 
     @guarded_async
     async def aclose(self) -> None:

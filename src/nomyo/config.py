@@ -165,16 +165,28 @@ def check_flag(name: str, value: object) -> bool:
 
 
 def check_timeout(value: object) -> float:
-    """Return a timeout in seconds, finite and above 0. Raises `ArgumentError`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ArgumentTypeError(f"timeout: expected seconds as a number, got {type(value).__name__}")
-    try:
-        seconds = float(value)
-    except OverflowError:  # an int of hundreds of digits
-        seconds = math.inf
+    """Return a timeout: finite seconds above 0. Raises `ArgumentError`."""
+    seconds = _seconds("timeout", value)
     if not (seconds > 0 and math.isfinite(seconds)):
         raise ArgumentError(f"timeout: expected a finite number of seconds above 0, got {seconds}")
     return seconds
+
+
+def check_duration(name: str, value: object) -> float:
+    """Return the value of option `name`: finite seconds, 0 or more. Raises `ArgumentError`."""
+    seconds = _seconds(name, value)
+    if not (seconds >= 0 and math.isfinite(seconds)):
+        raise ArgumentError(f"{name}: expected a finite number of seconds, 0 or more, got {seconds}")
+    return seconds
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ArgumentTypeError(f"{name}: expected seconds as a number, got {type(value).__name__}")
+    try:
+        return float(value)
+    except OverflowError:  # an int of hundreds of digits
+        return math.inf
 
 
 def check_key_bits(value: object) -> int:

@@ -166,17 +166,36 @@ def _proxy_context(proxy: EnvironmentProxy) -> ssl.SSLContext | None:
     return httpx.create_ssl_context() if proxy.url.lower().startswith("https:") else None
 
 
-class HandshakeCleanup:
-    """Closes the connection of a canceled TLS handshake, which httpcore leaves to the garbage collector.
+class Exchange:
+    """Follows one HTTP exchange: httpx calls it at every step of a request (extension ``trace``).
 
-    httpx calls it at every step of a request (the ``trace`` extension).
+    It records how much of the request was sent, and closes the connection of a canceled TLS handshake, which httpcore
+    leaves to the garbage collector.
     """
 
     def __init__(self) -> None:
         self._stream: Any = None
+        self._seen = self._began = self._ended = False
+
+    @property
+    def sent(self) -> bool | None:
+        """Whether the request was sent: False if no byte of it was; None if only a part was, or if that is unknown."""
+        if self._ended:
+            return True
+        return None if self._began or not self._seen else False
+
+    def expect_steps(self) -> None:
+        """Declare that httpx will report the steps, which some transports of a given HTTP client do not."""
+        self._seen = True
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
+        self._seen = True
+        if event.endswith(".send_request_headers.started"):
+            # A request for a tunnel goes to the proxy only.
+            self._began = getattr(info.get("request"), "method", b"") != b"CONNECT"
+        elif event.endswith(".send_request_body.complete"):
+            self._ended = self._began
+        elif event == "connection.connect_tcp.complete":
             self._stream = info["return_value"]
         elif event == "connection.start_tls.complete":
             self._stream = None

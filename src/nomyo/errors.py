@@ -63,6 +63,7 @@ KEY_REFUSED: Final = "server_key_refused"
 KEY_NOT_PINNED: Final = "server_key_not_pinned"
 INSECURE_URL: Final = "insecure_url"
 NOT_AFFIRMED: Final = "not_affirmed"
+HELD: Final = "held"
 
 
 class NomyoError(Exception):
@@ -255,7 +256,8 @@ class AttestationError(SecurityError, attest_errors.AttestationError):
 
     Attributes:
         result: the complete `nomyo_attest.AttestationResult`, with every finding and no part of the completion.
-        prompt_sent: always True: the protocol carries evidence only in the response, after the prompt was processed.
+        prompt_sent: True, since the protocol carries evidence only in the response, after the prompt was processed.
+            False for the refusal of a canary, or if an earlier refusal is raised again (`code` is ``"held"``).
     """
 
     code = NOT_AFFIRMED

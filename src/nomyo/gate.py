@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -110,6 +110,9 @@ class Gate:
         tier: str | None = None,
         secrets: Iterable[str] = (),
         server_key: ServerKey | None = None,
+        preflight: dict[str, Any] | None = None,
+        canary: bool = False,
+        on_affirmed: Callable[[AttestationResult], object] | None = None,
     ) -> dict[str, Any]:
         """Return the completion in an encrypted response, or refuse the response. Every refusal is logged.
 
@@ -123,6 +126,9 @@ class Gate:
             tier: the requested security tier; None if none was requested.
             secrets: texts of the request, which are removed from errors and from the stored evidence.
             server_key: the key to which the request was encrypted; None if unknown.
+            preflight: the affirmed response because of which the request was sent; None without `preflight`.
+            canary: whether the request was a canary.
+            on_affirmed: is called if the result allows the release, which it need not with the gate off.
 
         Raises:
             ResponseError: the response cannot be decrypted and parsed.
@@ -154,7 +160,7 @@ class Gate:
             try:
                 if self._log is not None:
                     gate = None if policy is None else "on" if gated else "off"
-                    stored = await self._store(response, payload_id, policy, result, refusal, secrets, gate)
+                    stored = await self._store(response, payload_id, policy, result, refusal, secrets, gate, canary)
                 if refusal is not None:
                     raise refusal
             finally:
@@ -164,8 +170,10 @@ class Gate:
             raise
         if result is not None and not gated:
             _log_release(payload_id, result)
-        affirmed = result.to_dict() if result is not None and gated else None
-        return with_client_metadata(response, payload_id, server_key, affirmed, stored)
+        shown = result.to_dict() if result is not None and gated else None
+        if on_affirmed is not None and result is not None and not _reason_to_refuse(result):
+            on_affirmed(result)
+        return with_client_metadata(response, payload_id, server_key, shown, stored, preflight)
 
     async def _store(
         self,
@@ -176,6 +184,7 @@ class Gate:
         refusal: SecurityError | None,
         secrets: list[str],
         gate: str | None,
+        canary: bool,
     ) -> dict[str, Any]:
         """Append the evidence of a response to the ledger, and wait until it is on disk.
 
@@ -208,6 +217,7 @@ class Gate:
                 gate=gate,
                 withhold=contain_secrets,
                 client=_CLIENT,
+                canary=canary,
             )
 
         stored: dict[str, Any]
@@ -294,6 +304,7 @@ def with_client_metadata(
     server_key: ServerKey | None,
     attestation_result: dict[str, Any] | None,
     evidence_log: dict[str, Any] | None = None,
+    preflight: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Step 5: return the completion with the client's metadata in its `_metadata`."""
     metadata = response.completion[METADATA]
@@ -304,6 +315,8 @@ def with_client_metadata(
     if server_key is not None:
         verification["server_key"] = server_key.fingerprint
         verification["server_key_pinned"] = server_key.pinned
+    if preflight is not None:
+        verification["preflight"] = preflight
     for name in _CLIENT_METADATA:
         metadata.pop(name, None)
     metadata.setdefault("processed_at", response.processed_at)

@@ -31,6 +31,7 @@ from nomyo.config import (
     TIMEOUT,
     BaseURL,
     check_api_key,
+    check_duration,
     check_flag,
     check_key_bits,
     check_max_retries,
@@ -41,6 +42,7 @@ from nomyo.config import (
 )
 from nomyo.errors import ArgumentError, ArgumentTypeError
 from nomyo.rate_limit import check_rate_limit
+from nomyo.response import ChatResponse
 from nomyo_attest.ledger import EvidenceLog
 from nomyo_attest.policy import AppraisalPolicy
 
@@ -55,6 +57,10 @@ ALWAYS: Final = "always"
 
 LOG_FAILURES: Final = ("raise", "warn")
 """Values of `evidence_log_failure`: withhold a completion whose evidence could not be stored, or release it."""
+
+
+RESPONSE_TYPES: Final = (dict, ChatResponse)
+"""Values of `response_type`: the class of the responses that `create` returns."""
 
 
 class SharedOptions(TypedDict, total=False):
@@ -77,6 +83,9 @@ class ChatOptions(SharedOptions, total=False):
 
     attestation_policy: AppraisalPolicy | str | PathLike[str] | None
     require_attestation: bool | str | None
+    refusal_hold: float
+    preflight: float | None
+    response_type: type[dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -113,6 +122,9 @@ class Options:
     evidence_log: EvidenceLog | str | PathLike[str] | None = None
     evidence_log_failure: str = "raise"
     rate_limit: float | None = None
+    refusal_hold: float = 0.0
+    preflight: float | None = None
+    response_type: type[dict[str, Any]] = dict
     base: BaseURL = field(init=False)
     policy: AppraisalPolicy | None = field(init=False)
     log: EvidenceLog | None = field(init=False)
@@ -149,7 +161,13 @@ class Options:
             key_dir=None if self.key_dir is None else check_path("key_dir", self.key_dir),
             min_server_key_bits=check_key_bits(self.min_server_key_bits),
             rate_limit=check_rate_limit(self.rate_limit),
+            refusal_hold=check_duration("refusal_hold", self.refusal_hold),
+            preflight=None if self.preflight is None else check_duration("preflight", self.preflight),
         )
+        if self.preflight is not None and policy is None:
+            raise ArgumentError("preflight: there is no policy to appraise by; give attestation_policy")
+        if self.response_type not in RESPONSE_TYPES:
+            raise ArgumentTypeError("response_type: expected dict or nomyo.ChatResponse")
 
     @property
     def is_always_gated(self) -> bool:
@@ -226,7 +244,9 @@ def load_log(log: object) -> EvidenceLog:
 CALL_OPTIONS: Final = ("api_key", "base_url", "extra_body", "require_attestation", "security_tier", "timeout")
 """Keyword arguments of `create` that are not sent to the model."""
 
-GATE_OPTIONS: Final = ("attestation_policy", "require_attestation")
+CHAT_ONLY_OPTIONS: Final = (
+    "attestation_policy", "preflight", "refusal_hold", "require_attestation", "response_type",
+)  # fmt: skip
 """Options of `SecureChatCompletion` that `SecureCompletionClient` does not have."""
 
 EDIT_DISTANCE_MAX: Final = 2
@@ -379,11 +399,11 @@ def hint(name: str, accepted: Collection[str]) -> str:
     Args:
         accepted: the parameters of the function.
     """
-    meant = intended_option(name, (*accepted, *GATE_OPTIONS))
+    meant = intended_option(name, (*accepted, *CHAT_ONLY_OPTIONS))
     if meant is None:
         return ""
     if meant in accepted:
         return f"; did you mean {meant}?"
-    if meant in GATE_OPTIONS:
+    if meant in CHAT_ONLY_OPTIONS:
         return f"; {meant} is an option of SecureChatCompletion"
     return f"; {meant}" if " " in meant else ""

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from nomyo.connections import CONNECT_SECONDS, Connections, EnvironmentProxy, HandshakeCleanup
+from nomyo.connections import CONNECT_SECONDS, Connections, EnvironmentProxy, Exchange
 from nomyo.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -94,11 +94,14 @@ class Transport:
         self._connections = Connections(origin=origin, start=client is None)
 
     async def get(self, url: str, *, maximum: int) -> Reply:
-        """GET `url`, and read at most `maximum` bytes. Raises the errors of `post`."""
-        return await self._send("GET", url, {}, b"", maximum)
+        """GET `url`, with a response of at most `maximum` bytes. Raises the errors of `post`."""
+        return await self._send("GET", url, {}, b"", maximum, Exchange())
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, exchange: Exchange | None = None) -> Reply:
         """POST `body` to `url`. The caller sets the timeout (`asyncio.timeout`).
+
+        Args:
+            exchange: records how much of the request is sent; None for a caller that does not need it.
 
         Raises:
             APIConnectionError: no complete response arrived; `APITimeoutError` if no connection was made in time. The
@@ -108,21 +111,24 @@ class Transport:
                 `ResponseTooLargeError` if it is too large.
             ClientClosedError: the client is closed.
         """
-        return await self._send("POST", url, headers, body, RESPONSE_MAX)
+        return await self._send("POST", url, headers, body, RESPONSE_MAX, exchange or Exchange())
 
     async def aclose(self) -> None:
         """Close the connections. Nothing is sent afterwards."""
         await self._connections.aclose()
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, maximum: int) -> Reply:
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, maximum: int, exchange: Exchange
+    ) -> Reply:
         if self._http_client is None:
+            exchange.expect_steps()
             async with self._connections.borrow() as pool:
-                return await _request(pool.client, pool.proxy, method, url, headers, body, maximum)
+                return await _request(pool.client, pool.proxy, method, url, headers, body, maximum, exchange)
         self._connections.check_open()
         if self._http_client.is_closed:
             raise ClientClosedError("the http_client is closed; pass an open one")
         return await _send_on_its_loop(
-            self._http_client, _request(self._http_client, None, method, url, headers, body, maximum)
+            self._http_client, _request(self._http_client, None, method, url, headers, body, maximum, exchange)
         )
 
 
@@ -157,6 +163,7 @@ async def _request(
     headers: Mapping[str, str],
     body: bytes,
     maximum: int,
+    exchange: Exchange,
 ) -> Reply:
     length = {"Content-Length": str(len(body))} if method == "POST" else {}
     request = client.build_request(
@@ -165,7 +172,7 @@ async def _request(
         headers={**headers, **length, "Accept-Encoding": "identity"},
         content=body if len(body) <= _CHUNK else _chunks(body),
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-        extensions={"trace": HandshakeCleanup()},
+        extensions={"trace": exchange},
     )
     failure: NomyoError
     try:

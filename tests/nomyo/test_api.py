@@ -103,6 +103,9 @@ def test_the_constructor_of_chat_completions_is_that_of_the_api_reference() -> N
         "evidence_log": None,
         "evidence_log_failure": "raise",
         "rate_limit": None,
+        "refusal_hold": 0.0,
+        "preflight": None,
+        "response_type": dict,
     }
 
 

@@ -63,6 +63,7 @@ STATUSES = {
 }
 # What programs compare and store. Changing one breaks them.
 CODES = {
+    "HELD": "held",
     "UNREADABLE": "response_unreadable",
     "TOO_LARGE": "response_too_large",
     "NOT_BOUND": "response_not_bound",

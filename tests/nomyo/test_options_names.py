@@ -10,7 +10,7 @@ import pytest
 import nomyo
 from nomyo.client import SecureCompletionClient
 from nomyo.errors import ArgumentTypeError
-from nomyo.options import CALL_OPTIONS, FOREIGN_NAMES, FUZZY_LENGTH_MIN, GATE_OPTIONS
+from nomyo.options import CALL_OPTIONS, CHAT_ONLY_OPTIONS, FOREIGN_NAMES, FUZZY_LENGTH_MIN
 from tests.nomyo.client_calls import MODEL, Wire
 
 OPTIONS = tuple(inspect.signature(nomyo.SecureChatCompletion).parameters)
@@ -117,7 +117,7 @@ def test_the_table_suggests_options_that_exist_or_gives_a_reason() -> None:
 
 def test_options_of_a_call_and_of_the_gate_are_those_of_the_client() -> None:
     assert {*CALL_OPTIONS} - {*OPTIONS} == {"extra_body", "security_tier"}
-    assert {*GATE_OPTIONS} == {*OPTIONS} - {*inspect.signature(SecureCompletionClient).parameters} - {
+    assert {*CHAT_ONLY_OPTIONS} == {*OPTIONS} - {*inspect.signature(SecureCompletionClient).parameters} - {
         "base_url", "api_key",
     }  # fmt: skip
 

@@ -1,9 +1,9 @@
 """Drop-ins: encrypt the chat completions of programs written for OpenAI's SDK and the frameworks on top of it. ::
 
-    from nomyo.dropin import openai_client
+from nomyo.dropin import openai_client
 
-    client = openai_client(api_key="…", attestation_policy="policy.toml")
-    client.chat.completions.create(model="…", messages=[…])
+client = openai_client(api_key="…", attestation_policy="policy.toml")
+client.chat.completions.create(model="…", messages=[…])
 """
 
 from __future__ import annotations

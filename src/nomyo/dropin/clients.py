@@ -52,7 +52,7 @@ def openai_client(
     _check_openai_options(openai_options)
     transport = _transport(transport, options)
     http = _http_client(transport, "Client", None)
-    return _import("openai").OpenAI(**_openai_arguments(transport, http, openai_options))  # type: ignore[no-any-return]
+    return _import("openai").OpenAI(**_openai_arguments(transport, http, openai_options))
 
 
 @guarded
@@ -64,7 +64,7 @@ def async_openai_client(
     transport = _transport(transport, options)
     http = _http_client(transport, "AsyncClient", None)
     arguments = _openai_arguments(transport, http, openai_options)
-    return _import("openai").AsyncOpenAI(**arguments)  # type: ignore[no-any-return]
+    return _import("openai").AsyncOpenAI(**arguments)
 
 
 @guarded

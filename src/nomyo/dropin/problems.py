@@ -85,7 +85,10 @@ NOT_ENCRYPTED: Final = Problem(
 INVALID_REQUEST: Final = Problem(400, _REQUEST, "invalid_request", "the request is invalid; nothing was sent")
 MODEL_NOT_FOUND: Final = Problem(404, _REQUEST, "model_not_found", "the model is not one of those declared")
 WRONG_BASE_URL: Final = Problem(
-    400, _REQUEST, "wrong_base_url", "set the base URL to https://nomyo.invalid/v1 (nomyo.dropin.BASE_URL); nothing was sent"
+    400,
+    _REQUEST,
+    "wrong_base_url",
+    "set the base URL to https://nomyo.invalid/v1 (nomyo.dropin.BASE_URL); nothing was sent",
 )
 NEEDS_ASYNCIO: Final = Problem(
     400,

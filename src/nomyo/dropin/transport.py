@@ -21,7 +21,7 @@ from nomyo.dropin import translate
 from nomyo.dropin.portal import portal
 from nomyo.dropin.problems import NEEDS_ASYNCIO, WRONG_BASE_URL
 from nomyo.dropin.translate import HTTPResponse, Plan, Refusal
-from nomyo.errors import APIConnectionError, APITimeoutError, ArgumentError, ArgumentTypeError
+from nomyo.errors import APIConnectionError, APITimeoutError, ArgumentTypeError
 from nomyo.traceback_scrubbing import guarded
 
 HOST: Final = "nomyo.invalid"

@@ -8,7 +8,8 @@ A ledger is JSON Lines in ASCII. A record::
      "client": {"name": "nomyo", "version": "…"}}
 
 `gate` is ``"on"`` if a policy decided whether the completion was released, ``"off"`` if there was a policy and the gate
-was off for this call; it is absent if there was no policy, and in lines of older versions.
+was off for this call; it is absent if there was no policy, and in lines of older versions. `canary`, which is absent or
+true, marks the response to a constant question that the client sent to appraise the server.
 
 The first line of a file that follows another one names it after `previous`: ``"continues": "evidence.0001.jsonl"``.
 A line that a crash cut off is replaced by a repair line, which contains what was left of it::

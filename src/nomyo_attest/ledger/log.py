@@ -120,6 +120,7 @@ class EvidenceLog:
         gate: str | None = None,
         withhold: Withhold | None = None,
         client: Mapping[str, str] = _OURS,
+        canary: bool = False,
     ) -> Receipt:
         """Store the evidence of a response and the result of its appraisal; returns when both are synced.
 
@@ -134,6 +135,7 @@ class EvidenceLog:
                 the gate was off for this call; None if there was no policy.
             withhold: returns the texts that must not be stored; see `redact`.
             client: name and version of the program that received the response.
+            canary: whether the request was a constant question that the client sent to appraise the server.
 
         Raises:
             LedgerError: the evidence could not be stored; the ledger is unchanged.
@@ -150,6 +152,7 @@ class EvidenceLog:
             "given": payload_id is not None,
             "refused": refused,
             **({} if gate is None else {"gate": gate}),
+            **({"canary": True} if canary else {}),
             "whole": stored.whole,
             "evidence": stored.evidence,
             "result": result,
