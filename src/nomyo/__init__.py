@@ -21,6 +21,7 @@ from nomyo_attest.installation import require_client
 require_client()
 
 if TYPE_CHECKING:
+    from nomyo.blocking import BlockingChatCompletion
     from nomyo.chat import SecureChatCompletion
     from nomyo.errors import (
         APIConnectionError,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         secure_bytearray,
         secure_bytes,
     )
+    from nomyo.response import ChatResponse
 
 __all__ = [
     "APIConnectionError",
@@ -74,6 +76,8 @@ __all__ = [
     "AttestationError",
     "AuthenticationError",
     "BadRequestError",
+    "BlockingChatCompletion",
+    "ChatResponse",
     "ClientClosedError",
     "EventLoopError",
     "EvidenceLogError",
@@ -107,6 +111,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BlockingChatCompletion": "nomyo.blocking",
+    "ChatResponse": "nomyo.response",
     "SecureChatCompletion": "nomyo.chat",
     "SecureBuffer": "nomyo.memory",
     "disable_secure_memory": "nomyo.memory",

@@ -35,10 +35,11 @@ logger = logging.getLogger("nomyo")
 _CLIENTS_MAX: Final = 16
 """Maximum number of cached clients for base URLs passed to calls."""
 
-_SIGNATURE: Final = ConstructorSignature(
+CONSTRUCTOR: Final = ConstructorSignature(
     {name: name for name in ("base_url", "allow_http", "api_key", "secure_memory", "max_retries")},
     ChatOptions.__annotations__,
 )
+"""The parameters of `SecureChatCompletion` and `BlockingChatCompletion`."""
 
 
 class SecureChatCompletion(BaseClient):
@@ -93,7 +94,7 @@ class SecureChatCompletion(BaseClient):
         nomyo_attest.PolicyError, OSError: the policy is invalid, or its file cannot be read.
     """
 
-    @_SIGNATURE.declare
+    @CONSTRUCTOR.declare
     @guarded
     def __init__(
         self,
@@ -104,7 +105,7 @@ class SecureChatCompletion(BaseClient):
         max_retries: int = Options.max_retries,
         **options: Unpack[ChatOptions],
     ) -> None:
-        _SIGNATURE.check_names(type(self).__name__, options)
+        CONSTRUCTOR.check_names(type(self).__name__, options)
         self._set_up(
             Options(
                 base_url=base_url,

@@ -63,6 +63,10 @@ def ssl_context() -> ssl.SSLContext:
     )
 
 
+_INHERITED: Final[list[Pool]] = []
+"""Pools of the process that forked this one, kept until this process ends. Their event loops do not run here."""
+
+
 class Connections:
     """The connection pools of one client.
 
@@ -114,7 +118,9 @@ class Connections:
             pool = self._pools.pop(loop, None)
             if pool is None:
                 continue
-            if loop is running_loop:
+            if pool.is_inherited():
+                _INHERITED.append(pool)
+            elif loop is running_loop:
                 await pool.close()
             elif loop.is_running():  # in another thread
                 closing = asyncio.run_coroutine_threadsafe(pool.close(), loop)
@@ -226,7 +232,12 @@ class Pool:
         )
         self.borrowers = 0
         self.retired = False
+        self._process = os.getpid()
         self._lifetime = self._stay_open()
+
+    def is_inherited(self) -> bool:
+        """Whether the pool belongs to the process that forked this one."""
+        return self._process != os.getpid()
 
     async def open(self) -> None:
         """Open the pool."""
@@ -246,7 +257,7 @@ class Pool:
 
 
 def _schedule_close(pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
-    if not (loop.is_closed() or pool.client.is_closed):
+    if not (pool.is_inherited() or loop.is_closed() or pool.client.is_closed):
         loop.call_soon_threadsafe(_close_in_task, pool, loop)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Modules that the guides import from; those that need an extra which may be missing are read, not imported.
 MODULES = (
     "nomyo",
+    "nomyo.dropin",
     "nomyo.router",
     "nomyo_attest",
     "nomyo_attest.attester",

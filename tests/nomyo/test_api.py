@@ -30,8 +30,9 @@ PUBLISHED = {
 }  # fmt: skip
 ADDED = {
     "APIStatusError", "APITimeoutError", "ArgumentError", "ArgumentTypeError", "AttestationError", "BadRequestError",
-    "ClientClosedError", "EventLoopError", "EvidenceLogError", "InsecureURLError", "InsecureWarning", "InternalError",
-    "InternalServerError", "KeyFileNotFoundError", "KeyStoreError", "NomyoError", "NotFoundError",
+    "BlockingChatCompletion", "ChatResponse", "ClientClosedError", "EventLoopError", "EvidenceLogError",
+    "InsecureURLError", "InsecureWarning", "InternalError", "InternalServerError", "KeyFileNotFoundError",
+    "KeyStoreError", "NomyoError", "NotFoundError",
     "PermissionDeniedError", "ResponseError", "ResponseNotBoundError", "ResponseTooLargeError", "ServerKeyError",
     "__version__",
 }  # fmt: skip

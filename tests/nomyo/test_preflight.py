@@ -25,7 +25,7 @@ from nomyo.preflight import CANARY
 from nomyo.response import ChatResponse
 from nomyo_attest.appraisal import Verdict
 from nomyo_attest.testing import Forge
-from tests.nomyo.calling import MODEL, PROMPT, Wire, ask, policy, run
+from tests.nomyo.client_calls import MODEL, PROMPT, Wire, ask, policy, run
 from tests.nomyo.wire.plain_router import Reply
 
 PAYLOAD = {"model": MODEL, "messages": [{"role": "user", "content": PROMPT}]}
@@ -263,11 +263,12 @@ def test_another_server_key_needs_another_canary(wire: Wire, tpm: Forge) -> None
 
 def test_the_cancellation_of_a_caller_does_not_cancel_the_canary_for_the_others(wire: Wire, tpm: Forge) -> None:
     async def calls() -> None:
+        arrived, loop = asyncio.Event(), asyncio.get_running_loop()
+        wire.router.on_request = lambda request: loop.call_soon_threadsafe(arrived.set)
         async with attesting(wire, preflight=60) as client:
             first = asyncio.create_task(ask(client))
             second = asyncio.create_task(ask(client))
-            while not wire.posts:
-                await asyncio.sleep(0.001)
+            await arrived.wait()
             first.cancel()
             await second
             with pytest.raises(asyncio.CancelledError):
@@ -279,9 +280,9 @@ def test_the_cancellation_of_a_caller_does_not_cancel_the_canary_for_the_others(
 
 
 def test_a_failed_canary_is_an_error_of_each_waiting_call_and_sends_no_prompt(wire: Wire, tpm: Forge) -> None:
-    async def calls() -> list[BaseException | dict[str, Any]]:
+    async def calls() -> list[dict[str, Any] | BaseException]:
         async with attesting(wire, preflight=60) as client:
-            return await asyncio.gather(ask(client), ask(client), return_exceptions=True)
+            return list(await asyncio.gather(ask(client), ask(client), return_exceptions=True))
 
     wire.router.answer(lambda _: Reply(500))
     outcomes = run(calls())
