@@ -180,7 +180,7 @@ def test_the_evidence_log_marks_the_line_of_a_canary(wire: Wire, tpm: Forge, tmp
 
 
 def test_with_preflight_a_canary_precedes_the_first_prompt_only(wire: Wire, tpm: Forge) -> None:
-    response = wire.ask_often(3, {"attestation_policy": policy(), "preflight": 60})[0]
+    response = wire.ask_repeatedly(3, {"attestation_policy": policy(), "preflight": 60})[0]
     fact = response["_metadata"]["verification"]["preflight"]
 
     assert prompts(wire) == [False, True, True, True]
@@ -189,7 +189,7 @@ def test_with_preflight_a_canary_precedes_the_first_prompt_only(wire: Wire, tpm:
 
 
 def test_a_preflight_of_0_sends_a_canary_before_each_prompt(wire: Wire, tpm: Forge) -> None:
-    wire.ask_often(2, {"attestation_policy": policy(), "preflight": 0})
+    wire.ask_repeatedly(2, {"attestation_policy": policy(), "preflight": 0})
 
     assert prompts(wire) == [False, True, False, True]
 
