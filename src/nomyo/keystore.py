@@ -1,10 +1,11 @@
 """Read and write private keys in a folder that is opened once, checked, and then used through its descriptor.
 
-A new file appears complete, replaces no other file, and has its mode from the start (`nomyo_attest._files`). A private
-key must have the owner and mode that PostgreSQL requires: it belongs to the user with mode 0600 or stricter, or to root
-with mode 0640 or stricter. A symbolic link is followed only in the layout of a Kubernetes volume
+A new file is created atomically, never replaces another file, and has its mode from the start (`nomyo_attest._files`).
+A private key must have the owner and mode that PostgreSQL requires: it belongs to the user with mode 0600 or stricter,
+or to root with mode 0640 or stricter. A symbolic link is followed only in the layout of a Kubernetes volume
 (``NAME -> ..data/NAME``, ``..data -> ..TIMESTAMP``), and only if root owns the links and the folders. The checks
-cover POSIX owners and modes, not access control lists or the folders above. On Windows only symbolic links are refused.
+cover POSIX owners and modes, but not access control lists or parent folders. On Windows, only symbolic links
+are refused.
 """
 
 from __future__ import annotations
@@ -28,47 +29,49 @@ FOLDER_MODE: Final = 0o700
 
 _ROOT: Final = 0
 _FORBIDDEN_TO_USER_KEY: Final = 0o077
-"""Permission bits that a private key of the user must not have."""
+"""Permission bits that a private key owned by the user must not have."""
 
 _FORBIDDEN_TO_ROOT_KEY: Final = 0o037
-"""Permission bits that a private key of root must not have: root may give a group the right to read it. The same masks
-as PostgreSQL's libpq (src/interfaces/libpq/fe-secure-openssl.c).
+"""Permission bits that a private key owned by root must not have: root may let a group read it. Both masks are those of
+PostgreSQL's libpq (src/interfaces/libpq/fe-secure-openssl.c).
 """
 
 _LINKS_MAX: Final = 8
 _ATTEMPTS: Final = 3
-"""Attempts to follow a link: the kubelet may replace a folder of secrets between two steps."""
+"""Attempts to follow a link: the kubelet may replace a folder with secrets between two steps."""
 
 _FOLDER_FLAGS: Final = flag("O_DIRECTORY") | flag("O_CLOEXEC") | flag("O_NOINHERIT")
 _PATH_FLAGS: Final = flag("O_PATH") or os.O_RDONLY
 _STEP_FLAGS: Final = _FOLDER_FLAGS | flag("O_NOFOLLOW") | _PATH_FLAGS
 
-_USE_A_COPY: Final = "name the file itself, or put a copy in its place"
+_USE_A_COPY: Final = "name the file itself, or replace the link with a copy"
 
 
 class KeyFolder(_files.Folder):
-    """An open folder of key files; made by `open_folder`."""
+    """An open folder with key files; created by `open_folder`."""
 
     def __init__(self, path: Path, descriptor: int | None, objection: KeyStoreError | None = None) -> None:
         super().__init__(path, descriptor)
-        self._folder_error = objection  # why only links that belong to root are used
+        self._folder_error = objection  # raised for everything except links that belong to root
 
     def holds(self, name: str) -> bool:
         with _key_store_errors(self.path / name, "accessed"):
             return super().holds(name)
 
     def read(self, name: str, maximum: int, *, private: bool) -> bytes:
-        """The content of the regular file `name`, of at most `maximum` bytes. Raises `KeyStoreError` as `opened`."""
+        """Return the content of the regular file `name`, at most `maximum` bytes. Raises the errors of `opened`."""
         path = self.path / name
         with self.opened(name, private=private) as descriptor, _key_store_errors(path, "read"):
             content = _files.read_descriptor(descriptor, maximum + 1)
         if len(content) > maximum:
-            raise KeyStoreError(path, f"is larger than {maximum} bytes, too large for a key", "name a key file")
+            raise KeyStoreError(
+                path, f"is larger than {maximum} bytes, which is too large for a key", "name a key file"
+            )
         return content
 
     @contextlib.contextmanager
     def opened(self, name: str, *, private: bool, any_link: bool = False) -> Iterator[int]:
-        """A descriptor of the regular file `name`, open for reading; closed when the context ends.
+        """Open the regular file `name` for reading, and return its descriptor, which is closed when the context ends.
 
         Args:
             name: the file, or a symbolic link to it in the layout of a Kubernetes volume.
@@ -78,7 +81,7 @@ class KeyFolder(_files.Folder):
         Raises:
             KeyFileNotFoundError: the file does not exist.
             KeyStoreError: the file is not regular or cannot be read; it is a symbolic link that is not followed; or,
-                if `private`, it belongs to another user, or others have permissions on it.
+                if `private`, it belongs to another user or others have permissions on it.
         """
         path = self.path / name
         with _key_store_errors(path, "read"):
@@ -109,7 +112,7 @@ class KeyFolder(_files.Folder):
         return _open_through_links(folder, name, path)
 
     def create(self, name: str, content: bytes, mode: int) -> bool:
-        """Create the file `name`, complete or not at all. Returns False, and changes nothing, if the name is taken.
+        """Create the file `name` atomically. Returns False, and changes nothing, if the name is taken.
 
         Raises:
             KeyStoreError: the file cannot be written.
@@ -127,13 +130,12 @@ class KeyFolder(_files.Folder):
 
 @contextlib.contextmanager
 def open_folder(path: Path, *, create: bool = False, trusted: bool = True) -> Iterator[KeyFolder]:
-    """Open a folder of key files; closed when the context ends.
+    """Open a folder with key files, which is closed when the context ends.
 
     Args:
-        path: the folder; it may be a symbolic link to one.
-        create: create it, and missing folders above it, with mode 0700. Otherwise the folder is opened for reading
-            only.
-        trusted: whether only the user and root may be able to write to it.
+        path: the folder, or a symbolic link to it.
+        create: create the folder and its missing parents with mode 0700. If False, the folder is opened read-only.
+        trusted: refuse a folder that anyone except the user and root can write to.
 
     Raises:
         KeyFileNotFoundError: it does not exist.
@@ -166,63 +168,65 @@ def open_folder(path: Path, *, create: bool = False, trusted: bool = True) -> It
 def _make_folders(path: Path) -> None:
     missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):  # another process was faster
+        with contextlib.suppress(FileExistsError):  # another process created it first
             folder.mkdir(FOLDER_MODE)
 
 
 def _open_through_links(folder: int, name: str, path: Path) -> int:
-    """Open the file that `name`, a symbolic link in an open folder, leads to.
+    """Open the target of `name`, a symbolic link in an open folder.
 
-    Each step starts at an open folder, and the system follows no link. Only root can change where the steps lead: root
-    owns each link and each folder on the way, and others cannot replace their entries.
+    Each step starts at an open folder, and the system does not follow links. Only root can change the path: root owns
+    each link and each folder on the way, and others cannot replace their entries.
 
     Raises:
         KeyStoreError: a link or a folder on the way belongs to another user, or others may write to the folder.
         OSError: the file cannot be opened.
     """
     parts, links = [name], 0
-    here = os.dup(folder)
+    current = os.dup(folder)
     try:
         while True:
             part = parts.pop(0)
-            status = os.stat(part, dir_fd=here, follow_symlinks=False)
+            status = os.stat(part, dir_fd=current, follow_symlinks=False)
             is_link = stat.S_ISLNK(status.st_mode)
-            _check_step(path, here, status if is_link or parts else None)
+            _check_step(path, current, status if is_link or parts else None)
             if not is_link and not parts:
-                return Access.READ.open(part, folder=here)
+                return Access.READ.open(part, folder=current)
             if is_link:
                 links += 1
                 if links > _LINKS_MAX:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                target = os.readlink(part, dir_fd=here)
+                target = os.readlink(part, dir_fd=current)
                 parts[:0] = [step for step in target.split("/") if step]
                 if not target.startswith("/"):
                     continue
                 part = "/"
-            following = os.open(part, _STEP_FLAGS, dir_fd=here)
-            os.close(here)
-            here = following
+            next_folder = os.open(part, _STEP_FLAGS, dir_fd=current)
+            os.close(current)
+            current = next_folder
     finally:
-        os.close(here)
+        os.close(current)
 
 
 def _check_step(path: Path, folder: int, entry: os.stat_result | None) -> None:
-    """Refuse a folder on the way to a key unless only root can replace the entry, a link or a folder, that comes next.
+    """Refuse a folder on the way to a key unless only root can replace the next entry, which is a link or a folder.
 
-    `entry` is None for the file at the end.
+    `entry` is None for the file at the end of the path.
     """
     status = os.fstat(folder)
-    for one, kind in ((status, "a folder"), (entry, "a symbolic link or folder")):
-        if one is not None and one.st_uid != _ROOT:
-            problem = f"is a symbolic link, and {kind} on its way belongs to user {one.st_uid}"
+    for step, kind in ((status, "a folder"), (entry, "a symbolic link or folder")):
+        if step is not None and step.st_uid != _ROOT:
+            problem = f"is a symbolic link, and {kind} on the way to its target belongs to user {step.st_uid}"
             raise KeyStoreError(path, problem, _USE_A_COPY)
     sticky = entry is not None and status.st_mode & stat.S_ISVTX
     if _shared_folder_error(path, status) is not None and not sticky and not _is_read_only(folder, status):
-        raise KeyStoreError(path, "is a symbolic link, and others may write to a folder on its way", _USE_A_COPY)
+        raise KeyStoreError(
+            path, "is a symbolic link, and others can write to a folder on the way to its target", _USE_A_COPY
+        )
 
 
 def _is_read_only(folder: int, status: os.stat_result) -> bool:
-    """Whether a folder belongs to root and is on a read-only mount, such as a secret's in a container."""
+    """Whether a folder belongs to root and is on a read-only mount, such as that of a secret in a container."""
     return status.st_uid == _ROOT and bool(os.fstatvfs(folder).f_flag & os.ST_RDONLY)
 
 
@@ -245,7 +249,7 @@ def _check_private(path: Path, status: os.stat_result) -> None:
         hint = f"chmod 600 {shlex.quote(str(path))}"
     else:
         hint = (
-            "in a Kubernetes pod set fsGroup and the volume's defaultMode: 0400, which gives the file mode 0440; "
+            "in a Kubernetes pod, set fsGroup and the volume's defaultMode: 0400, which gives the file mode 0440; "
             f"or {_copy_hint(user)}"
         )
     raise KeyStoreError(path, problem, hint)
@@ -254,17 +258,17 @@ def _check_private(path: Path, status: os.stat_result) -> None:
 def _copy_hint(user: int) -> str:
     return (
         f"use a copy that belongs to user {user} and has mode 0600 (in a container, an entrypoint or init container "
-        "can make it)"
+        "can create it)"
     )
 
 
 def _shared_folder_error(path: Path, status: os.stat_result) -> KeyStoreError | None:
-    """Return the error for a folder that others may write to; None if they may not."""
+    """Return the error for a folder that others can write to; None if they cannot."""
     problem = mode_problem(status, GROUP_AND_OTHERS_WRITE, "others may write to it")
     if problem is None:
         return None
     user = os.geteuid()
-    if status.st_mode & stat.S_ISVTX:  # a shared folder, as /tmp is
+    if status.st_mode & stat.S_ISVTX:  # a shared folder such as /tmp
         hint = "use a folder that only you can write to"
     elif user in {status.st_uid, _ROOT}:
         hint = f"chmod go-w {shlex.quote(str(path))}"
@@ -275,7 +279,7 @@ def _shared_folder_error(path: Path, status: os.stat_result) -> KeyStoreError | 
 
 @contextlib.contextmanager
 def _key_store_errors(path: Path, action: str) -> Iterator[None]:
-    """Convert system errors to `KeyStoreError`. They quote file names, never content."""
+    """Convert system errors, which quote file names but never content, to `KeyStoreError`."""
     try:
         yield
     except KeyStoreError:

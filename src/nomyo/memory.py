@@ -1,12 +1,12 @@
 """Buffers that are wiped after use, and kept out of swap where the system allows it.
 
-A `bytearray` is overwritten in place after use. Until then its pages are locked in memory (mlock(2)) if the system
-allows this process to lock them, which is possible on POSIX systems only.
+A `bytearray` is overwritten in place after use. Until then, its pages are locked in memory (mlock(2)) if the system
+allows this process to lock them. Only POSIX systems support that.
 
 Limits:
 
-- `str` and `bytes` cannot be overwritten. A prompt, a completion or a password of these types stays in memory
-  until that memory is reused, and so does every copy of it.
+- `str` and `bytes` cannot be overwritten. A prompt, a completion or a password of these types, and every copy of it,
+  stays in memory until that memory is reused.
 - Copies in OpenSSL, the TLS layer and the HTTP client, and those that a growing buffer leaves behind, are not wiped.
 - A locked page is not swapped out, but it is visible in a hibernation image, a core dump, a debugger, and a child
   process that is forked while it is locked.
@@ -41,7 +41,7 @@ class MemoryProtectionInfo(TypedDict):
 
 
 def wipe(buffer: bytearray) -> None:
-    """Overwrite `buffer` with zeros in place, without changing its length. 9 MiB take a millisecond.
+    """Overwrite `buffer` with zeros in place, without changing its length. This takes a millisecond for 9 MiB.
 
     Raises:
         TypeError: `buffer` is not a bytearray. `bytes` and `str` cannot be overwritten.
@@ -74,18 +74,18 @@ class _WipedBytes(bytearray):
 
 
 class SecureBuffer:
-    """A copy of bytes in a buffer that is wiped at the end, on pages locked in memory if the system allows it. ::
+    """A copy of bytes in a buffer that is wiped after use, on pages locked in memory if the system allows it. ::
 
         with SecureBuffer(secret) as buffer:
             use(buffer.data)
 
-    The bytes are wiped and the pages unlocked when the context ends, or at the latest when the last reference to the
-    buffer and its `data` is dropped. See this module for the limits of both.
+    The bytes are wiped and the pages are unlocked when the context ends, or at the latest when the last reference to
+    the buffer and its `data` is dropped. The documentation of this module lists the limits.
 
     Args:
-        data: bytes to copy. A `bytearray` is wiped once it is copied. `bytes` cannot be wiped: the original stays in
-            memory until Python reuses it.
-        lock: whether to try to lock the pages. They are locked before the copy is made.
+        data: bytes to copy. A `bytearray` is wiped after it is copied. `bytes` cannot be wiped: the original stays in
+            memory until Python reuses that memory.
+        lock: whether to try to lock the pages, before the bytes are copied to them.
 
     Raises:
         TypeError: `data` is neither bytes nor bytearray.
@@ -95,7 +95,7 @@ class SecureBuffer:
 
     def __init__(self, data: bytes | bytearray, lock: bool = True) -> None:
         if not isinstance(data, bytes | bytearray):
-            raise TypeError(f"a SecureBuffer copies bytes or a bytearray, not {type(data).__name__}")
+            raise TypeError(f"a SecureBuffer requires bytes or a bytearray, not {type(data).__name__}")
         self._data = _WipedBytes(len(data))
         self._data.claim = None
         self._pin = pin(self._data)
@@ -123,12 +123,12 @@ class SecureBuffer:
 
     @property
     def locked(self) -> bool:
-        """Whether the pages are locked in this process; False in a child that was forked afterwards."""
+        """Whether the pages are locked in this process; False in a child that was forked after they were locked."""
         claim = self._data.claim
         return claim is not None and claim.valid
 
     def lock(self) -> bool:
-        """Lock the pages unless they are locked. Returns whether they are locked."""
+        """Lock the pages unless they already are. Returns whether they are locked."""
         if not self.locked:
             self._data.claim = PAGES.claim(self.address, self.size)
         return self.locked
@@ -175,8 +175,8 @@ def secure_bytearray(data: bytes | bytearray, lock: bool = True) -> SecureBuffer
     """Create a `SecureBuffer` of `data`, for a `with` statement.
 
     Args:
-        data: a bytearray is wiped once it is copied; bytes cannot be.
-        lock: whether to try to lock the pages. After `disable_secure_memory` they are never locked.
+        data: bytes to copy. A bytearray is wiped after it is copied; bytes cannot be wiped.
+        lock: whether to try to lock the pages. They are never locked after `disable_secure_memory`.
     """
     return SecureBuffer(data, lock=lock and _PageLocking.enabled)
 
@@ -201,17 +201,16 @@ def enable_secure_memory() -> None:
 
 
 def get_memory_protection_info() -> MemoryProtectionInfo:
-    """Return what `secure_bytearray` can do in this process, as far as is known.
+    """Return the protection that `secure_bytearray` provides in this process, as far as it is known.
 
-    - ``enabled``: False after `disable_secure_memory`, when nothing is guaranteed.
-    - ``protection_level``: ``"full"`` if memory can be locked and no lock was ever refused; ``"zeroing_only"`` if
-      buffers are wiped but cannot be relied on to be locked; ``"none"`` if disabled. ``supports_full_protection``:
-      whether it is ``"full"``.
-    - ``has_memory_locking``: memory could be locked at least once. The first call tries it with one page.
-    - ``has_secure_zeroing``: buffers are wiped.
-    - ``lock_failures``: number of failed locks; ``locked_bytes``: bytes on pages locked now; ``memlock_limit``:
-      the soft RLIMIT_MEMLOCK in bytes, None without one. Linux does not apply it to a process with CAP_IPC_LOCK.
-    - ``platform``: `sys.platform`; ``page_size``: in bytes.
+    - ``enabled``: False after `disable_secure_memory`.
+    - ``protection_level``: ``"full"`` if memory can be locked and no lock has failed; ``"zeroing_only"`` if buffers are
+      wiped but may not be locked; ``"none"`` if disabled. ``supports_full_protection``: whether it is ``"full"``.
+    - ``has_memory_locking``: whether memory could be locked at least once. The first call tries to lock one page.
+    - ``has_secure_zeroing``: whether buffers are wiped.
+    - ``lock_failures``: number of failed locks; ``locked_bytes``: bytes on locked pages; ``memlock_limit``: the
+      soft RLIMIT_MEMLOCK in bytes, None if there is none. Linux does not apply it to a process with CAP_IPC_LOCK.
+    - ``platform``: `sys.platform`; ``page_size``: size of a page in bytes.
     """
     enabled = _PageLocking.enabled
     locking = enabled and PAGES.can_lock()

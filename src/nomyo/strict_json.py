@@ -1,7 +1,7 @@
 """Encode JSON as the protocol requires, and decode JSON strictly.
 
-`encode` writes the layout of `json.dumps` with its defaults (RFC 8259, non-ASCII escaped), without NaN. Long strings
-are encoded in slices, so that other threads can run: the C encoder would hold the GIL for a whole string.
+`encode` produces the output of `json.dumps` with its defaults (RFC 8259, non-ASCII escaped) and refuses NaN. It encodes
+long strings in slices, so that other threads can run: the C encoder would hold the GIL for a whole string.
 
 `decode` refuses duplicate keys, NaN and infinities.
 """
@@ -18,10 +18,10 @@ from nomyo.errors import ArgumentError, ArgumentTypeError
 from nomyo_attest.evidence.strict_json import DEPTH_MAX, check_containers, is_deeper
 
 LONG_TEXT: Final = 128 * 1024
-"""Characters of a slice, in which longer strings are encoded. A slice takes about half a millisecond."""
+"""Length of the slices in which longer strings are encoded. A slice takes about half a millisecond."""
 
 _SLICE_ITEMS: Final = 1000
-"""Items of a long list that are encoded at a time."""
+"""Number of items of a long list that are encoded at a time."""
 
 _PROTOCOL_KEYS: Final = frozenset(
     {
@@ -31,7 +31,7 @@ _PROTOCOL_KEYS: Final = frozenset(
     }
 )
 """Keys that error messages may contain: those of the protocol. Any other key may be a user's text. Keys at the top
-level are names of parameters, so every identifier may appear.
+level are names of parameters, so error messages may contain any identifier there.
 """
 
 _SURROGATE_HINT: Final = "decode it with the right encoding, or replace it: text.encode('utf-8', 'replace').decode()"
@@ -41,33 +41,33 @@ _IMMUTABLE_TYPES: Final = frozenset({str, bool, type(None)})
 """Immutable types whose values JSON can always represent, apart from lone surrogates."""
 
 _DEPTH_MAX: Final = 200
-"""Maximum depth of nesting; usual payloads have ten levels."""
+"""Maximum depth of nesting; a typical payload has ten levels."""
 
 
 def size_hint(value: object) -> int:
-    """Characters of `value` as JSON, roughly, up to `LONG_TEXT`: enough to distinguish long from short."""
-    total, left = 0, [value]
+    """Estimate the length of `value` as JSON, up to `LONG_TEXT`: enough to distinguish long from short."""
+    total, pending = 0, [value]
     seen: set[int] = set()  # a list may contain itself
-    while left and total < LONG_TEXT:
-        if len(left) >= LONG_TEXT:
+    while pending and total < LONG_TEXT:
+        if len(pending) >= LONG_TEXT:
             return LONG_TEXT
-        one = left.pop()
-        if isinstance(one, str):
-            total += len(one)
-        elif isinstance(one, (dict, list, tuple)):
-            if id(one) not in seen:
-                seen.add(id(one))
-                left += one.values() if isinstance(one, dict) else one
+        item = pending.pop()
+        if isinstance(item, str):
+            total += len(item)
+        elif isinstance(item, (dict, list, tuple)):
+            if id(item) not in seen:
+                seen.add(id(item))
+                pending += item.values() if isinstance(item, dict) else item
         else:
             total += 8
     return min(total, LONG_TEXT)
 
 
 def snapshot(value: object) -> Any:
-    """Copy `value`, so that later changes to it have no effect: dicts and lists are new, strings are shared.
+    """Copy `value`, so that later changes to it have no effect: dicts and lists are copied, strings are shared.
 
     Raises the errors of `encode`, so that a value that JSON cannot represent is refused before anything is sent. Text
-    with a lone surrogate raises `ArgumentError` as well: JSON can escape it, but most readers refuse or replace it.
+    with a lone surrogate also raises `ArgumentError`: JSON can escape it, but most parsers refuse or replace it.
     """
     try:
         return _copy_checked(value, 0)
@@ -89,7 +89,7 @@ def _copy_checked(value: Any, depth: int) -> Any:
         if _IMMUTABLE_TYPES.issuperset(map(type, value.values())):
             _check_texts(value.values())
             return dict(value)
-        return {key: _copy_checked(one, depth + 1) for key, one in value.items()}
+        return {key: _copy_checked(member, depth + 1) for key, member in value.items()}
     if isinstance(value, (list, tuple)):
         kinds = set(map(type, value))
         if kinds == {str} and all(map(str.isascii, value)):
@@ -101,7 +101,7 @@ def _copy_checked(value: Any, depth: int) -> Any:
             return list(value)
         if kinds == {int} and _converts_to_decimal(max(value)) and _converts_to_decimal(min(value)):
             return list(value)
-        return [_copy_checked(one, depth + 1) for one in value]
+        return [_copy_checked(item, depth + 1) for item in value]
     if _find_problem(value, "", 0, set()) is not None:
         raise ValueError
     return value
@@ -113,8 +113,8 @@ def _check_keys(value: dict[Any, Any]) -> None:
 
 
 def _check_texts(values: Iterable[object]) -> None:
-    """Raise `ValueError` for a str among `values` that UTF-8 cannot encode."""
-    if not all(is_text(one) for one in values if isinstance(one, str)):
+    """Raise `ValueError` if UTF-8 cannot encode a str among `values`."""
+    if not all(is_text(value) for value in values if isinstance(value, str)):
         raise ValueError
 
 
@@ -132,15 +132,17 @@ def is_text(value: str) -> bool:
 def encode(value: object) -> bytearray:
     """Encode `value` as JSON in UTF-8, in the layout of `json.dumps`, into a buffer that the caller can wipe.
 
+    The errors name the place of the invalid value, such as ``messages[0].content``.
+
     Raises:
-        ArgumentTypeError: a value has a type that JSON cannot represent; names its place, e.g. ``messages[0].content``.
-        ArgumentError: NaN, an infinity, circular or too deep nesting; names its place.
+        ArgumentTypeError: JSON cannot represent the type of a value.
+        ArgumentError: a number is NaN or infinite, or the nesting is circular or too deep.
     """
     if size_hint(value) < LONG_TEXT:
         try:
             text = json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
-            text = ""  # `_raise_problem` raises below, when the error of json, which quotes the value, is gone
+            text = ""  # `_raise_problem` raises below, outside this handler, since the error of json quotes the value
         if text:
             return bytearray(text, "ascii")
     else:
@@ -151,10 +153,10 @@ def encode(value: object) -> bytearray:
 
 
 def _write(value: object, buffer: bytearray) -> bool:
-    """Append `value`, long strings in slices. Returns False if it cannot be encoded."""
+    """Append `value` to `buffer`, long strings in slices. Returns False if it cannot be encoded."""
     try:
-        for piece in _encoded_slices(value, 0):
-            buffer += piece.encode("ascii")
+        for part in _encoded_slices(value, 0):
+            buffer += part.encode("ascii")
     except (TypeError, ValueError, RecursionError):
         buffer[:] = bytes(len(buffer))
         return False
@@ -181,17 +183,17 @@ def _encoded_slices(value: object, depth: int) -> Iterator[str]:
             elif size_hint(part) < LONG_TEXT:
                 yield json.dumps(part, allow_nan=False)[1:-1]
             else:
-                for index, one in enumerate(part):
+                for index, item in enumerate(part):
                     if index:
                         yield ", "
-                    yield from _encoded_slices(one, depth + 1)
+                    yield from _encoded_slices(item, depth + 1)
         yield "}" if pairs else "]"
     else:
         yield json.dumps(value, allow_nan=False)
 
 
 def _list_slices(value: list[Any] | tuple[Any, ...]) -> Iterator[tuple[None, list[Any] | tuple[Any, ...]]]:
-    """Yield a list in parts, each as a pair like those of a dict's items."""
+    """Yield a list in slices, each as the value of a pair, as in the items of a dict."""
     for start in range(0, len(value), _SLICE_ITEMS):
         yield None, value[start : start + _SLICE_ITEMS]
 
@@ -211,9 +213,9 @@ def _raise_problem(value: object) -> NoReturn:
 
 
 def _find_problem(
-    value: object, place: str, depth: int, around: set[int]
+    value: object, place: str, depth: int, ancestors: set[int]
 ) -> tuple[str, str, type[ArgumentError]] | None:
-    """Find the first value that JSON cannot represent: its place, the problem and the exception. No value is quoted."""
+    """Return the place, problem and exception for the first value that JSON cannot represent, without quoting it."""
     if isinstance(value, float) and not math.isfinite(value):
         return place, "expected a finite number, got NaN or an infinity", ArgumentError
     if isinstance(value, int) and not _converts_to_decimal(value):
@@ -224,15 +226,15 @@ def _find_problem(
         return None
     if not isinstance(value, (dict, list, tuple)):
         return place, f"expected text, a number, a list or a dict, got {type(value).__name__}", ArgumentTypeError
-    if id(value) in around:
+    if id(value) in ancestors:
         return place, "contains itself", ArgumentError
     if depth > _DEPTH_MAX:
         return place, "nested too deeply", ArgumentError
-    around = around | {id(value)}
+    ancestors = ancestors | {id(value)}
     if isinstance(value, dict):
         for key in value:
             if not (key is None or isinstance(key, (str, bool, int, float))):
-                return place, f"expected a string as the key, got {type(key).__name__}", ArgumentTypeError
+                return place, f"expected a string as a key, got {type(key).__name__}", ArgumentTypeError
             if isinstance(key, str) and not is_text(key):
                 return (
                     place,
@@ -240,14 +242,14 @@ def _find_problem(
                     ArgumentError,
                 )
             if isinstance(key, float) and not math.isfinite(key):
-                return place, "expected a finite number as the key, got NaN or an infinity", ArgumentError
+                return place, "expected a finite number as a key, got NaN or an infinity", ArgumentError
             if isinstance(key, int) and not _converts_to_decimal(key):
                 return place, "expected a key with fewer digits: Python does not convert it to decimal", ArgumentError
-        inner: Any = ((_path_of(place, key), one) for key, one in value.items())
+        members: Any = ((_path_of(place, key), member) for key, member in value.items())
     else:
-        inner = ((f"{place}[{index}]", one) for index, one in enumerate(value))
-    for where, one in inner:
-        found = _find_problem(one, where, depth + 1, around)
+        members = ((f"{place}[{index}]", item) for index, item in enumerate(value))
+    for member_place, member in members:
+        found = _find_problem(member, member_place, depth + 1, ancestors)
         if found:
             return found
     return None
@@ -261,7 +263,7 @@ def _path_of(place: str, key: object) -> str:
 
 
 def _converts_to_decimal(number: int) -> bool:
-    """Whether Python converts a number to decimal; it refuses numbers of thousands of digits, which would take long."""
+    """Whether Python converts a number to decimal: it refuses numbers with thousands of digits, which would be slow."""
     if number.bit_length() < 2000:  # sys.set_int_max_str_digits accepts no limit below 640 digits
         return True
     try:
@@ -271,13 +273,13 @@ def _converts_to_decimal(number: int) -> bool:
     return True
 
 
-# The limits are those of `nomyo_attest.evidence.strict_json`, but its `parse_json` is for a verifier: it marks
+# The limits are those of `nomyo_attest.evidence.strict_json`. Its `parse_json` is meant for a verifier: it marks
 # duplicate keys instead of refusing them, replaces integers that are too long, and describes the text in its errors.
 def decode(data: bytes | bytearray, *, values_max: int | None = None) -> Any:
     """Decode one JSON text in UTF-8.
 
     Args:
-        values_max: approximate maximum number of values: commas and opening brackets are counted, also those in
+        values_max: approximate maximum number of values: commas and opening brackets are counted, including those in
             strings. None for the limit of `nomyo_attest.evidence.strict_json` on objects and arrays.
 
     Raises `ValueError`, which does not quote the text: `TooManyContainersError` if it exceeds that limit.

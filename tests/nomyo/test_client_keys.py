@@ -366,7 +366,7 @@ REFUSED: list[Case] = [
         f"cannot be used: {EXPECTED_PRIVATE} an RSA key with inconsistent numbers",
     ),
     (public_in_its_place, None, PRIVATE_NAME, NOT_READ),
-    (large, None, PRIVATE_NAME, "is larger than 16384 bytes, too large for a key"),
+    (large, None, PRIVATE_NAME, "is larger than 16384 bytes, which is too large for a key"),
     (
         elliptic,
         None,

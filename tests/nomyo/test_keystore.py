@@ -407,7 +407,9 @@ def test_a_file_is_read_up_to_the_size_a_key_can_have(folder: Path, size: int, f
     if fits:
         assert read(folder, most=100) == b"x" * size
     else:
-        assert refusal(lambda: read(folder, most=100)).problem == "is larger than 100 bytes, too large for a key"
+        assert (
+            refusal(lambda: read(folder, most=100)).problem == "is larger than 100 bytes, which is too large for a key"
+        )
 
 
 def test_a_file_that_comes_in_pieces_is_read_to_its_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,7 +148,7 @@ def test_an_empty_buffer_is_a_buffer() -> None:
 
 @pytest.mark.parametrize("thing", ["text", 5, None, [1, 2], memoryview(SECRET)])
 def test_a_buffer_takes_bytes_and_bytearrays_only(thing: object) -> None:
-    with pytest.raises(TypeError, match=f"copies bytes or a bytearray, not {type(thing).__name__}"):
+    with pytest.raises(TypeError, match=f"requires bytes or a bytearray, not {type(thing).__name__}"):
         SecureBuffer(thing)  # type: ignore[arg-type] # what a caller without mypy may do
 
 

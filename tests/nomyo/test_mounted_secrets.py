@@ -126,9 +126,9 @@ def test_a_private_key_of_root_that_others_can_use_is_refused_with_a_hint_for_a_
         load(volume)
     assert refused.value.problem == f"has mode {mode:04o}: others may use it"
     assert refused.value.hint == (
-        "in a Kubernetes pod set fsGroup and the volume's defaultMode: 0400, which gives the file mode 0440; or use a "
+        "in a Kubernetes pod, set fsGroup and the volume's defaultMode: 0400, which gives the file mode 0440; or use a "
         f"copy that belongs to user {NOBODY} and has mode 0600 (in a container, an entrypoint or init container can "
-        "make it)"
+        "create it)"
     )
 
 
@@ -168,7 +168,10 @@ def test_a_link_or_folder_of_another_user_on_the_way_to_a_key_is_refused(volume:
 def test_a_folder_on_the_way_to_a_key_that_others_may_write_to_is_refused(volume: Path) -> None:
     projected(volume)
     (volume / "..data").resolve().chmod(0o757)
-    with user(NOBODY, FS_GROUP), pytest.raises(KeyStoreError, match="others may write to a folder on its way"):
+    with (
+        user(NOBODY, FS_GROUP),
+        pytest.raises(KeyStoreError, match="others can write to a folder on the way to its target"),
+    ):
         load_alone(volume)
 
 
@@ -297,7 +300,7 @@ def test_links_of_root_to_a_tls_key_are_followed_as_certificate_tools_make_them(
     (volume / "live" / "absolute.pem").symlink_to(volume / "archive" / "privkey1.pem")
     load_tls(certificate, volume / "live" / "privkey.pem")
     (volume / "archive").chmod(0o777)
-    with pytest.raises(RouterError, match="others may write to a folder on its way"):
+    with pytest.raises(RouterError, match="others can write to a folder on the way to its target"):
         load_tls(certificate, volume / "live" / "privkey.pem")
 
 
