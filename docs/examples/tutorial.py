@@ -44,18 +44,18 @@ async def ask(url: str) -> None:
 
 async def main(router: RunningRouter) -> None:
     """Run steps 2 to 5 of the tutorial."""
-    # A first response, and a policy learned from it.
+    # Step 2: a first response, and a policy learned from it.
     before = await first_response(router.url)
     write_policy([before], ["firmware 1.0"])
 
-    # The server has not changed: the client releases the completion.
+    # Step 3: the server has not changed, so the client releases the completion.
     await ask(router.url)
 
-    # The server boots other firmware: the client refuses.
+    # Step 4: the server boots other firmware, so the client refuses.
     router.boot_other_firmware()
     await ask(router.url)
 
-    # You confirm that the update was planned, and accept both values.
+    # Step 5: you confirm that the update was planned, and accept both values.
     after = await first_response(router.url)
     write_policy([before, after], ["firmware 1.0", "firmware 1.1"])
     await ask(router.url)
@@ -63,6 +63,6 @@ async def main(router: RunningRouter) -> None:
 
 if __name__ == "__main__":
     with RunningRouter(RouterOptions(tpm="soft")) as server:
-        # The router has its own certificate authority.
+        # Step 1: the router has its own certificate authority.
         os.environ["SSL_CERT_FILE"] = str(server.ca)
         asyncio.run(main(server))
