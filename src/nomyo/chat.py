@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast
 
 from nomyo.base_client import BaseClient
 from nomyo.client import SecureCompletionClient
@@ -26,6 +26,7 @@ from nomyo.options import (
 from nomyo.preflight import Admissions
 from nomyo.response import ChatResponse
 from nomyo.traceback_scrubbing import guarded, guarded_async
+from nomyo.types import ChatCompletion
 
 if TYPE_CHECKING:
     from nomyo_attest.appraisal import AttestationResult
@@ -127,7 +128,7 @@ class SecureChatCompletion(BaseClient):
         self.client.keyring.start()
 
     @guarded_async
-    async def create(self, model: str, messages: list[dict[str, Any]], **kwargs: Any) -> dict[str, Any]:
+    async def create(self, model: str, messages: list[dict[str, Any]], **kwargs: Any) -> ChatCompletion:
         """Request a chat completion.
 
         Args:
@@ -169,7 +170,7 @@ class SecureChatCompletion(BaseClient):
         timeout = kwargs.pop("timeout", None)
         check_call(kwargs.keys() - {"extra_body"}, OPTION_NAMES)
         completion = await self._complete(_payload(model, messages, kwargs), api_key, tier, required, timeout)
-        return completion if self._options.response_type is dict else ChatResponse(completion)
+        return cast(ChatCompletion, completion if self._options.response_type is dict else ChatResponse(completion))
 
     @guarded_async
     async def complete(
@@ -243,7 +244,7 @@ class SecureChatCompletion(BaseClient):
         )
 
     @guarded_async
-    async def acreate(self, model: str, messages: list[dict[str, Any]], **kwargs: Any) -> dict[str, Any]:
+    async def acreate(self, model: str, messages: list[dict[str, Any]], **kwargs: Any) -> ChatCompletion:
         """The same as `create`."""
         return await self.create(model, messages, **kwargs)
 

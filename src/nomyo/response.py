@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn, Self
 
+from nomyo.types import ChatCompletion
+
 _KEYS_SHOWN = 20
 
 
-class ChatResponse(dict[str, Any]):
+class ChatResponse(ChatCompletion):
     """A response: a dict whose keys can also be read as attributes, in nested objects too. ::
 
         response.choices[0].message.content == response["choices"][0]["message"]["content"]

@@ -25,6 +25,7 @@ from nomyo.errors import (
     InternalError,
     ResponseNotBoundError,
 )
+from nomyo.types import ChatCompletion
 from nomyo_attest.testing import Forge
 from tests.nomyo.client_calls import API_KEY, MODEL, PROMPT, Wire, ask, content, only, run
 from tests.nomyo.defects.walker import places_of
@@ -519,7 +520,7 @@ def test_a_subclass_is_made_by_with_options_as_a_subclass() -> None:
 
 def test_a_subclass_that_changes_create_changes_acreate_and_calls_to_other_hosts_too(wire: Wire) -> None:
     class Mine(SecureChatCompletion):
-        async def create(self, model: str, messages: list[dict[str, Any]], **kwargs: Any) -> dict[str, Any]:
+        async def create(self, model: str, messages: list[dict[str, Any]], **kwargs: Any) -> ChatCompletion:
             return await super().create(model, messages, **{"user": "mine", **kwargs})
 
     async def main() -> None:

@@ -123,9 +123,9 @@ def _ask_through_gate(
         document = result.to_dict()
         facts = {"completion": None, "result": document}
         return Step(name, succeeded, clock.lap(), facts, result=result, policy=policy, files={file: document})
-    document = response["_metadata"]["attestation_result"]
-    succeeded = name == "affirm" and document["verdict"] == Verdict.AFFIRMING.value
-    facts = {**_facts_of(response), "result": document}
+    affirmed: Mapping[str, Any] = response["_metadata"]["attestation_result"]
+    succeeded = name == "affirm" and affirmed["verdict"] == Verdict.AFFIRMING.value
+    facts = {**_facts_of(response), "result": dict(affirmed)}
     return Step(name, succeeded, clock.lap(), facts, policy=policy, files={file: response})
 
 
