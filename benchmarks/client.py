@@ -32,6 +32,7 @@ from tests.nomyo.wire.plain_router import PlainRouter  # noqa: E402
 from tests.nomyo.wire.proxy import Behavior, Proxy  # noqa: E402
 
 CALLER = Path(__file__).with_name("caller.py")
+DROPIN_CALLER = Path(__file__).with_name("dropin_caller.py")
 LONG_PROMPTS = 5
 DELAYS = (0, 20, 40)
 """Round-trip times between client and server, in milliseconds."""
@@ -47,16 +48,23 @@ class Bench:
         self, python: str, delay: int, calls: int, long_prompts: int = 0, policy: str | None = None
     ) -> dict[str, Any]:
         """Make calls in one process; return its measurements, and what the router received."""
+        return self._run([python, str(CALLER)], delay, [str(calls), str(long_prompts), *([policy] if policy else [])])
+
+    def run_dropins(self, calls: int) -> dict[str, Any]:
+        """Measure the drop-ins in one process."""
+        return self._run([sys.executable, str(DROPIN_CALLER)], 0, [str(calls)])
+
+    def _run(self, program: list[str], delay: int, arguments: list[str]) -> dict[str, Any]:
         with Proxy("localhost", self.router.port) as proxy:
             proxy.default = Behavior(delay_ms=delay / 2)
             seen = len(self.router.requests)
-            command = [python, str(CALLER), proxy.url, str(calls), str(long_prompts), *([policy] if policy else [])]
+            command = [*program, proxy.url, *arguments]
             environment = {**os.environ, "SSL_CERT_FILE": self.router.ca, "PYTHONPATH": ""}
             completed = subprocess.run(
                 command, env=environment, capture_output=True, text=True, check=False, timeout=600
             )
             if completed.returncode:
-                raise SystemExit(f"{python}: {completed.stderr[-2000:]}")
+                raise SystemExit(f"{program[0]}: {completed.stderr[-2000:]}")
             requests = self.router.requests[seen:]
             results: dict[str, Any] = json.loads(completed.stdout)
             return results | {
@@ -124,6 +132,21 @@ def gate(bench: Bench, calls: int) -> list[str]:
     return lines
 
 
+def dropins(bench: Bench, calls: int) -> list[str]:
+    """Measure what the drop-ins add to a call."""
+    run = bench.run_dropins(calls)
+    return [
+        "| drop-ins, no round-trip delay | ms |",
+        "|---|--:|",
+        f"| call of the client | {1e3 * run['direct']:.1f} |",
+        f"| the same call over `EncryptedTransport` | {1e3 * run['dropin']:.1f} |",
+        f"| difference, median of pairs | {1e3 * run['overhead']:.2f} |",
+        f"| 64 calls at once in one event loop | {1e3 * run['together']:.0f} |",
+        f"| 64 calls in 16 threads over one transport | {1e3 * run['threads']:.0f} |",
+        f"| round trip through the portal, without a call | {1e3 * run['portal']:.3f} |",
+    ]
+
+
 def tables(published: str | None, calls: int, turns: int) -> str:
     with PlainRouter() as router:
         bench = Bench(router)
@@ -131,7 +154,7 @@ def tables(published: str | None, calls: int, turns: int) -> str:
         parts = [[head]]
         if published:
             parts.append(compare(bench, published, calls, turns))
-        parts += [count(bench, published, calls), gate(bench, calls)]
+        parts += [count(bench, published, calls), gate(bench, calls), dropins(bench, 5 * calls)]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
