@@ -18,7 +18,7 @@ from nomyo.config import (
     check_tier,
     check_timeout,
 )
-from nomyo.errors import ArgumentError, ArgumentTypeError, AttestationError, NomyoError, SecurityError
+from nomyo.errors import HELD, ArgumentError, ArgumentTypeError, AttestationError, NomyoError, SecurityError
 from nomyo.gate import Gate
 from nomyo.options import ConstructorSignature, Options, SharedOptions
 from nomyo.preflight import CANARY, Account, Admission, Admissions, Affirmed, Target
@@ -296,7 +296,7 @@ class SecureCompletionClient(BaseClient):
         try:
             return await self._run(request, time_limit)
         except AttestationError as error:
-            if error.payload_id == payload_id:  # not the refusal of a canary or of an earlier call
+            if error.payload_id == payload_id and error.code != HELD:  # not that of a canary or of an earlier call
                 self.admissions.refused(account, error)
             raise
 

@@ -22,7 +22,7 @@ from nomyo.dropin.portal import portal
 from nomyo.dropin.problems import NEEDS_ASYNCIO, WRONG_BASE_URL
 from nomyo.dropin.translate import HTTPResponse, Plan, Refusal
 from nomyo.errors import APIConnectionError, APITimeoutError, ArgumentTypeError
-from nomyo.traceback_scrubbing import guarded
+from nomyo.traceback_scrubbing import guarded, guarded_async
 
 HOST: Final = "nomyo.invalid"
 """The only host that the transport serves. The name never resolves (RFC 6761, section 6.4)."""
@@ -113,23 +113,42 @@ class EncryptedTransport:
 
         Raises ``ReadTimeout``, ``ConnectError`` or ``ReadError`` of that library if no response arrived.
         """
+        outcome = self._handle(request)
+        del request  # so that the exception's traceback does not refer to the prompt
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def handle_async_request(self, request: HTTPRequest) -> Any:
+        """Handle a request from an asynchronous HTTP client on the running asyncio loop; otherwise as above."""
+        outcome = await self._handle_async(request)
+        del request
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    @guarded
+    def _handle(self, request: HTTPRequest) -> Any:
+        """Return a response, or the exception to raise."""
         library = _library_of(request)
         refused = self._refused(request)
         if refused is not None:
             return _response(library, refused)
         body = request.read()
-        self._raise_again(library, request, body)
+        again = self._last_failure(library, request, body)
+        if again is not None:
+            return again
         planned = self._plan(request, body)
         if isinstance(planned, Refusal):
             return _response(library, planned)
         try:
             outcome: object = portal().call(self._complete(planned, request))
         except Exception as error:  # noqa: BLE001 - every outcome is a response
-            outcome = error
+            outcome = error.with_traceback(None)  # its frames refer to the prompt
         return self._respond(library, planned, outcome, body)
 
-    async def handle_async_request(self, request: HTTPRequest) -> Any:
-        """Handle a request from an asynchronous HTTP client on the running asyncio loop; otherwise as above."""
+    @guarded_async
+    async def _handle_async(self, request: HTTPRequest) -> Any:
         library = _library_of(request)
         refused = self._refused(request)
         if refused is None and not _runs_asyncio():
@@ -137,14 +156,16 @@ class EncryptedTransport:
         if refused is not None:
             return _response(library, refused)
         body = await request.aread()
-        self._raise_again(library, request, body)
+        again = self._last_failure(library, request, body)
+        if again is not None:
+            return again
         planned = self._plan(request, body)
         if isinstance(planned, Refusal):
             return _response(library, planned)
         try:
             outcome: object = await self._complete(planned, request)
         except Exception as error:  # noqa: BLE001 - every outcome is a response
-            outcome = error
+            outcome = error.with_traceback(None)  # its frames refer to the prompt
         return self._respond(library, planned, outcome, body)
 
     def _refused(self, request: HTTPRequest) -> HTTPResponse | None:
@@ -169,20 +190,20 @@ class EncryptedTransport:
         seconds = request.extensions.get("timeout", {}).get("read")
         return await self.client.complete(plan.payload, api_key=api_key, security_tier=plan.tier, timeout=seconds)
 
-    def _raise_again(self, library: ModuleType, request: HTTPRequest, body: bytes) -> None:
-        """Raise the exception of the last call again if this is the SDK's own repetition of it."""
+    def _last_failure(self, library: ModuleType, request: HTTPRequest, body: bytes) -> Exception | None:
+        """Return the exception of the last call if this is the SDK's own repetition of it; else None."""
         failure = _LAST_FAILURE.get()
         if failure is None:
-            return
+            return None
         if request.headers.get(_RETRY_COUNT, "0") == "0" or failure.body_digest != _digest(body):
             _LAST_FAILURE.set(None)
-            return
-        raise _connection_error(library, failure.error)
+            return None
+        return _connection_error(library, failure.error)
 
     def _respond(self, library: ModuleType, plan: Plan, outcome: object, body: bytes) -> Any:
         if isinstance(outcome, APIConnectionError):
             _LAST_FAILURE.set(_Failure(_digest(body), outcome))
-            raise _connection_error(library, outcome)
+            return _connection_error(library, outcome)
         return _response(library, translate.respond(outcome, plan), outcome)
 
     def count_http_client(self) -> None:
