@@ -23,7 +23,7 @@ from typing import Final
 import nomyo_attest as na
 import page
 from nomyo_attest.audit.record import AppraisedRecord, RecordAppraiser
-from nomyo_attest.evidence.strict_json import TEXT_MAX, TooManyContainersError, check_containers
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX, TooManyContainersError, check_containers
 from nomyo_attest.testing import Forge
 
 METADATA: Final = json.dumps(Forge().response()["_metadata"])
@@ -33,14 +33,14 @@ IN_METADATA: Final = f'{{"_metadata": {METADATA[:-1]}, "more": ['
 
 def filled(unit: str, head: str = AFTER_METADATA, tail: str = "0]}") -> bytes:
     """Return the largest record that repeats `unit`."""
-    number = (TEXT_MAX - len(head.encode()) - len(tail)) // len(unit.encode())
+    number = (RECORD_BYTES_MAX - len(head.encode()) - len(tail)) // len(unit.encode())
     return (head + unit * number + tail).encode()
 
 
 def members() -> bytes:
     """Return a record with as many different keys as possible."""
     each = 12
-    number = (TEXT_MAX - 100) // (13 + each)
+    number = (RECORD_BYTES_MAX - 100) // (13 + each)
     return (
         '{"_metadata": {"more": {' + "".join(f'"{n:06x}":1.5,{" " * each}' for n in range(number)) + '"":0}}}'
     ).encode()

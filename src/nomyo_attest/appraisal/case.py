@@ -171,7 +171,7 @@ class LayoutFacts:
         policy: the policy.
         available: whether there is evidence.
         absence: why there is no evidence; empty if there is.
-        denied: whether the server states that it has none.
+        declared_absent: whether the server states that it has no evidence.
         evidence_error: why the evidence could not be read; None if it could.
         report: the reported PCRs, without their values.
         attest_error, signature_error, key_error: why a blob does not parse; None if it does, or if there is none.
@@ -195,7 +195,7 @@ class LayoutFacts:
         self.policy = policy
         self.available = evidence.available
         self.absence = "" if evidence.available else evidence.absence
-        self.denied = not evidence.available and evidence.denied
+        self.declared_absent = not evidence.available and evidence.declared_absent
         self.evidence_error = evidence_error
         self.report: PcrLayout = evidence.pcrs.layout
         self.attest_error, self.signature_error, self.key_error = map(_error, (attest, signature, key))

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 
 from nomyo_attest.errors import NomyoAttestError
-from nomyo_attest.evidence.strict_json import TEXT_MAX
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 
 SOURCE: Final = "source"
 LINE: Final = "line"
@@ -132,8 +132,8 @@ def _record_text(scalar: Any) -> tuple[bytes | None, str]:
     buffer = buffer_of(scalar)
     if buffer is None:
         return None, "expected JSON text, got null"
-    if buffer.size > TEXT_MAX:
-        return None, f"expected at most {TEXT_MAX} bytes, got {buffer.size}"
+    if buffer.size > RECORD_BYTES_MAX:
+        return None, f"expected at most {RECORD_BYTES_MAX} bytes, got {buffer.size}"
     return buffer.to_pybytes(), ""
 
 

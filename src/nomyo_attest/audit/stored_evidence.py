@@ -10,7 +10,14 @@ import msgspec
 from nomyo_attest.audit.row import COLUMNS
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import BLOCK, METADATA
-from nomyo_attest.evidence.strict_json import LONG, TEXT_MAX, JsonObject, describe_type, parse_long, parse_record
+from nomyo_attest.evidence.strict_json import (
+    FULL_PARSE_MAX,
+    RECORD_BYTES_MAX,
+    JsonObject,
+    describe_type,
+    parse_long_response,
+    parse_record,
+)
 from nomyo_attest.evidence.times import seconds_of
 from nomyo_attest.ledger.line import GATES, LEDGER_FORMAT, Recorded, is_line, is_repair, open_line, recorded_of
 from nomyo_attest.ledger.redaction import CLAIMS, FIELDS
@@ -80,7 +87,7 @@ def read_stored_evidence(text: bytes) -> StoredEvidence | None:
         EvidenceError: the record is malformed.
         RepairError: it is a ledger's line that replaces a torn line.
     """
-    if not any(mark in text for mark in _MARKERS) or len(text) > TEXT_MAX:
+    if not any(mark in text for mark in _MARKERS) or len(text) > RECORD_BYTES_MAX:
         return None
     try:
         document = parse_record(text)
@@ -155,10 +162,10 @@ def evidence_to_store(text: bytes, claims: Collection[str] = ()) -> msgspec.Raw 
     completion: of a record without `_metadata`, only the protocol's keys and the `claims` of a policy are returned.
 
     Returns:
-        The part. None if the record has no such part, if the part is ambiguous or longer than `LONG`, or if some JSON
-        readers reject it: it contains a lone surrogate, NaN or a number out of range.
+        The part. None if the record has no such part, if the part is ambiguous or longer than `FULL_PARSE_MAX`, or if
+        some JSON readers reject it: it contains a lone surrogate, NaN or a number out of range.
     """
-    document = _parse(text) if len(text) <= LONG else parse_long(text)
+    document = _parse(text) if len(text) <= FULL_PARSE_MAX else parse_long_response(text)
     if not isinstance(document, dict) or (type(document) is JsonObject and document.duplicates):
         return None
     text = text.removeprefix(_BOM)
@@ -189,7 +196,7 @@ def _extract(text: bytes, holder: type[_LinePart | _ResponsePart]) -> msgspec.Ra
 
 
 def _on_one_line(text: bytes) -> msgspec.Raw | None:
-    if len(text) > LONG:
+    if len(text) > FULL_PARSE_MAX:
         return None  # longer than any evidence
     try:
         msgspec.json.decode(text)

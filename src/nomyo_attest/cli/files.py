@@ -36,9 +36,9 @@ def read_input(name: str, maximum: int | None = None) -> bytes:
         CommandError: the file cannot be read.
     """
     if maximum is None:
-        from nomyo_attest.evidence.strict_json import TEXT_MAX
+        from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 
-        maximum = TEXT_MAX
+        maximum = RECORD_BYTES_MAX
     try:
         if name == STANDARD_INPUT:
             if sys.stdin is None:

@@ -1,8 +1,8 @@
-"""Recognize files whose content is not in the format of their name, and state how to fix them.
+"""Recognize files whose content does not have the format that their name states, and say how to fix them.
 
 A file of responses that PowerShell wrote as UTF-16, a pretty-printed ``.jsonl`` file or an archive named ``.json`` is
-not malformed evidence: none of its records can be read, for a reason that its owner can fix.
-A problem is a phrase that follows the file's name: ``is UTF-16 text; save it as UTF-8``.
+not malformed evidence: its records cannot be read, for a reason that its owner can fix. A problem is a phrase that
+follows the file's name: ``is UTF-16 text; save it as UTF-8``.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 from typing import Final
 
 from nomyo_attest.errors import EvidenceError
-from nomyo_attest.evidence.strict_json import TEXT_MAX, parse_record
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX, parse_record
 
 EMPTY: Final = "is empty: it contains no record; check whether the program that writes it failed"
 
 UTF_16: Final = (
-    "is UTF-16 text; save it as UTF-8 (Windows PowerShell writes UTF-16 unless it is given `Out-File -Encoding utf8`)"
+    "is UTF-16 text; save it as UTF-8 (Windows PowerShell writes UTF-16 unless you use `Out-File -Encoding utf8`)"
 )
 _UTF_32: Final = "is UTF-32 text; save it as UTF-8"
 
@@ -38,7 +38,7 @@ _ARCHIVES: Final = (
 _ASCII_TEXT: Final = frozenset(b"\t\n\r") | frozenset(range(0x20, 0x7F))
 
 HEAD_MAX: Final = 1024 * 1024
-"""Bytes at the start of a text from which its format is recognized."""
+"""Maximum bytes at the start of a text that are examined to recognize its format."""
 
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _BOM: Final = b"\xef\xbb\xbf"
@@ -46,7 +46,7 @@ _ONE_PER_LINE: Final = "write one record on each line"
 
 
 def wrong_encoding(head: bytes) -> str:
-    """Return why a text that begins with `head` is not UTF-8; empty if it may be, also with a byte order mark."""
+    """Return why a text that begins with `head` is not UTF-8; empty if it may be, with or without a byte order mark."""
     if head.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
         return _UTF_32
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -58,7 +58,7 @@ def wrong_encoding(head: bytes) -> str:
 
 
 def wrong_content(head: bytes, *, by_extension: bool = False) -> str:
-    """Return why no record can be read from a file that begins with `head`; empty if one may be readable.
+    """Return why records cannot be read from a file that begins with `head`; empty if they may be readable.
 
     Args:
         head: the first bytes of the file: at least 64, or the whole file if it is shorter.
@@ -68,21 +68,23 @@ def wrong_content(head: bytes, *, by_extension: bool = False) -> str:
     problem = wrong_encoding(head)
     if problem:
         return problem
-    for magic, what in _ARCHIVES:
+    for magic, problem in _ARCHIVES:
         if head.startswith(magic):
             extension = {GZIP: ".gz", ZSTANDARD: ".zst"}.get(magic, "")
             if by_extension and extension:
-                return f"{what}, and its name does not end in {extension}; rename it, or unpack it"
-            return f"{what}; unpack it first"
+                return f"{problem}, and its name does not end in {extension}; rename it, or unpack it"
+            return f"{problem}; unpack it first"
     if head.startswith(PARQUET):
         return "is a Parquet file; " + (
-            "rename it, so that its name ends in .parquet" if by_extension else "nomyo-attest audit reads such a file"
+            "rename it, so that its name ends in .parquet"
+            if by_extension
+            else "use `nomyo-attest audit`, which reads Parquet"
         )
     return ""
 
 
 def one_record_problem(text: bytes, *, by_extension: bool = False) -> str:
-    """Return why a file that should hold one record does not; empty if it may hold a record or malformed evidence.
+    """Return why a file does not contain exactly one record; empty if it may contain one, even with malformed evidence.
 
     `by_extension` is as in `wrong_content`.
     """
@@ -93,7 +95,11 @@ def one_record_problem(text: bytes, *, by_extension: bool = False) -> str:
         return problem
     first, second, _ = _first_lines(text, complete=True)
     if second.startswith(b"{") and _is_object(first):
-        hint = "rename it, so that its name ends in .jsonl" if by_extension else "nomyo-attest audit reads such a file"
+        hint = (
+            "rename it, so that its name ends in .jsonl"
+            if by_extension
+            else "use `nomyo-attest audit`, which reads JSON Lines"
+        )
         return f"has a record on each line; {hint}"
     return ""
 
@@ -102,7 +108,7 @@ def can_classify_lines(head: bytes) -> bool:
     """Whether `head`, the start of a text, is long enough for `lines_problem` to decide."""
     start = head.removeprefix(_BOM).lstrip()
     if start.startswith(b"["):
-        maximum = TEXT_MAX  # no record begins with a bracket, and the array may be on one line
+        maximum = RECORD_BYTES_MAX  # no record begins with a bracket, and the array may be on one line
     elif start.startswith(b"{") or not start:
         maximum = HEAD_MAX
     else:
@@ -123,8 +129,8 @@ def lines_problem(head: bytes, *, complete: bool, by_extension: bool = True) -> 
         return problem
     first, second, third = _first_lines(head, complete=complete)
     if first.startswith(b"["):
-        several = _is_left_open(first) and second and (not _is_object(second) or (first, third) == (b"[", b"]"))
-        if several or (complete and not second):
+        continues = _is_left_open(first) and second and (not _is_object(second) or (first, third) == (b"[", b"]"))
+        if continues or (complete and not second):
             return f"is a JSON array, not JSON Lines; {_ONE_PER_LINE}: `jq -c '.[]'`"
     # A truncated line is followed by a record; the first line of a pretty-printed document is not.
     elif first.startswith(b"{") and _is_left_open(first) and second and not _is_object(second):
@@ -133,18 +139,18 @@ def lines_problem(head: bytes, *, complete: bool, by_extension: bool = True) -> 
 
 
 def _first_lines(head: bytes, *, complete: bool) -> tuple[bytes, bytes, bytes]:
-    """Return the first three non-blank lines, stripped.
+    """Return the first three lines that are not empty, stripped.
 
-    A line that does not exist, or may be incomplete, is returned as empty.
+    A missing line, or one that may be incomplete, is returned as empty.
     """
     lines: list[bytes] = []
-    begin = len(_BOM) if head.startswith(_BOM) else 0
-    while len(lines) < 3 and begin < len(head):
-        end = head.find(b"\n", begin)
+    start = len(_BOM) if head.startswith(_BOM) else 0
+    while len(lines) < 3 and start < len(head):
+        end = head.find(b"\n", start)
         if end < 0 and not complete:
             break
-        line = head[begin : end if end >= 0 else None].strip()
-        begin = end + 1 if end >= 0 else len(head)
+        line = head[start : end if end >= 0 else None].strip()
+        start = end + 1 if end >= 0 else len(head)
         if line:
             lines.append(line)
     first, second, third = (*lines, b"", b"", b"")[:3]
@@ -153,8 +159,8 @@ def _first_lines(head: bytes, *, complete: bool) -> tuple[bytes, bytes, bytes]:
 
 def _is_left_open(line: bytes) -> bool:
     """Whether a line ends inside an object or array. A line that ends inside a string is truncated."""
-    bare = _STRING.sub(b"", line)
-    return b'"' not in bare and bare.count(b"{") + bare.count(b"[") > bare.count(b"}") + bare.count(b"]")
+    rest = _STRING.sub(b"", line)
+    return b'"' not in rest and rest.count(b"{") + rest.count(b"[") > rest.count(b"}") + rest.count(b"]")
 
 
 def _is_object(line: bytes) -> bool:

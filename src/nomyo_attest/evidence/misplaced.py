@@ -1,9 +1,9 @@
-"""Find evidence in a record that has none at its top level, where evidence is read.
+"""Find evidence below the top level of a record, where `read_evidence` does not read it.
 
 Log systems wrap responses: in a field (`{"log": "…"}`), as JSON text in a string, in base64, in an array, or with
-different spellings of the keys. Such a record does not lack evidence; it has to be unwrapped before it is appraised.
+different spellings of the keys. Such a record contains evidence, but must be unwrapped before it is appraised.
 
-The search is bounded: two levels of objects and arrays, two strings decoded on the way, `VALUES_MAX` values. It never
+The search is bounded: two levels of objects and arrays, two strings that are decoded, and `VALUES_MAX` values. It never
 enters `choices`, `messages` or a chat message, because text that a model or a user writes is not evidence.
 """
 
@@ -25,24 +25,24 @@ BASE64_BYTES_MAX: Final = 64 * 1024
 """Maximum size of decoded base64 text, in bytes."""
 
 LEVELS: Final = 2
-"""Levels of objects and arrays below the top that are searched; decoding a string does not count as a level."""
+"""Levels of objects and arrays that are searched below the top level; decoding a string does not count as a level."""
 
 _NOT_SEARCHED: Final = frozenset({"choices", "messages"})
 _KEY_SHOWN_MAX: Final = 60
-"""Characters of a key that a pointer shows."""
+"""Maximum characters of a key in a JSON Pointer; the rest is omitted."""
 
 _BLOCK: Final = "tpmattestation"
 _METADATA: Final = "metadata"
 _FIELDS: Final = ("isavailable", "pcrbanks", "pcrvalues", "quoteb64", "signatureb64", "aikpubkeyb64")
-"""The protocol's names, as `_normalized` returns them. A flattened name, such as `tpm_attestation.quote_b64`, ends
-with one.
+"""The protocol's keys, as `_normalized` returns them. A flattened key, such as `tpm_attestation.quote_b64`, ends with
+one of them.
 """
 
 _MENTIONED: Final = re.compile(r"tpm[\W_]*attestation|quote[\W_]*b64|is[\W_]*available", re.IGNORECASE)
-"""Text without any of these contains no evidence and is not parsed."""
+"""Text without any of these keys contains no evidence and is not parsed."""
 
 _KEY_IN_TEXT: Final = re.compile(r'(?<!\\)"(?:tpm_attestation|quote_b64)"\s*+:')
-"""A key of the evidence in text that is not one JSON value. In the text of a chat, its quotation marks are escaped."""
+"""A key of the evidence in text that is not a single JSON value. In a chat message, its quotation marks are escaped."""
 
 _CONTAINER_LOG: Final = re.compile(rb"\d{4}-\d\d-\d\dT\S{1,40} (?:stdout|stderr) [FP] \{")
 """The start of a line in a Kubernetes container log: a timestamp, a stream and a tag, as the CRI writes them."""
@@ -50,14 +50,14 @@ _CONTAINER_LOG: Final = re.compile(rb"\d{4}-\d\d-\d\dT\S{1,40} (?:stdout|stderr)
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_\-\s]++={0,2}+\s*+", re.ASCII)
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 _BASE64_CHARACTERS_MAX: Final = BASE64_BYTES_MAX // 3 * 4 + 4096
-"""Maximum length of encoded text, with room for line breaks."""
+"""Maximum characters of base64 text, including line breaks."""
 
 _PARSED: Final = "JSON text in a string"
 _PARSED_TWICE: Final = "JSON text in a string, encoded twice"
 _DECODED: Final = "JSON text in base64"
 _DECODED_VARIANT: Final = "JSON text in base64 without padding or in the URL-safe alphabet"
 _NESTED: Final = "JSON text in a string of JSON text"
-_TEXT: Final = "JSON in text that is not one JSON value: several lines, a prefix, or truncated JSON"
+_TEXT: Final = "JSON in text that is not a single JSON value: several lines, a prefix, or truncated JSON"
 _OBJECT: Final = "an object"
 
 _FILTERS: Final = {
@@ -102,11 +102,11 @@ _WRAPPERS: Final = {
     "/results/*": ".results[]",
 }
 """Known wrappers: the path of the response, and the jq filter that extracts it. `*` is any index of an array, or any
-key of OpenTelemetry's attributes. Filters are fixed: nothing from a record becomes part of a command.
+key of OpenTelemetry's attributes. The filters are constants: no text of a record becomes part of a command.
 """
 
 _DEEP_WRAPPERS: Final = (
-    ("hits.hits.*._source", ".hits.hits[]._source"),  # Elasticsearch, a search's result
+    ("hits.hits.*._source", ".hits.hits[]._source"),  # Elasticsearch, the result of a search
     ("hits.hits.*._source.message", ".hits.hits[]._source.message"),
     ("hits.hits.*._source.log", ".hits.hits[]._source.log"),
     ("_source.event.original", "._source.event.original"),
@@ -118,7 +118,7 @@ _DEEP_WRAPPERS: Final = (
     ("Records.*.kinesis.data", ".Records[].kinesis.data"),
     ("records.*.data", ".records[].data"),  # Amazon Data Firehose
     ("values.*.1", ".values[][1]"),  # Grafana Loki, a stream
-    ("data.result.*.values.*.1", ".data.result[].values[][1]"),  # Grafana Loki, a query's result
+    ("data.result.*.values.*.1", ".data.result[].values[][1]"),  # Grafana Loki, the result of a query
     ("attributes.*.value.stringValue", ".attributes[].value.stringValue // empty"),  # OpenTelemetry, as exported
     (
         "resourceLogs.*.scopeLogs.*.logRecords.*.body.stringValue",
@@ -133,7 +133,7 @@ _DEEP_WRAPPERS: Final = (
         ".resourceSpans[].scopeSpans[].spans[].attributes[].value.stringValue // empty",
     ),
 )
-"""Known wrappers in which the response is deeper than the search goes."""
+"""Known wrappers in which the response is deeper than `LEVELS`."""
 
 _SELECT: Final = " | select(._metadata?)"
 """Appended to a filter that also returns values without evidence."""
@@ -145,33 +145,40 @@ _SPELLING_HINT: Final = (
 )
 
 
-class _Found(NamedTuple):
-    """Evidence that was found: its path (keys and indices), its form, and whether its keys are the protocol's."""
+class _Match(NamedTuple):
+    """Evidence that was found.
+
+    Attributes:
+        path: keys and indices that lead to it.
+        form: how it is encoded, such as `_PARSED`.
+        is_exact: whether its keys are spelled as in the protocol.
+        jq: the filter that extracts it from a deep wrapper; empty for any other evidence.
+    """
 
     path: tuple[str | int, ...]
     form: str
-    exact: bool
+    is_exact: bool
     jq: str = ""
 
 
 def find_misplaced(document: object) -> MisplacedEvidenceError | None:
-    """Find evidence in a parsed record in a place where it is not read; None if there is none.
+    """Find evidence in a part of a parsed record that `read_evidence` does not read; None if there is none.
 
     Args:
         document: a JSON value whose top level has none of `_metadata`, `tpm_attestation` and `is_available`. If it has
-            `choices`, as a response does, only other spellings of those keys are searched for.
+            `choices`, as a response does, the search is limited to other spellings of those keys.
     """
-    found = _respelled_here(document)
-    if found is None and not (_is_object(document) and "choices" in document):
+    match = _respelled_match(document)
+    if match is None and not (_is_object(document) and "choices" in document):
         search = _Search()
-        found = search.below(document) or search.in_deep_wrappers(document)
-    return None if found is None else _error(found)
+        match = search.below(document) or search.in_deep_wrappers(document)
+    return None if match is None else _error(match)
 
 
 def find_in_container_log(text: str | bytes) -> MisplacedEvidenceError | None:
-    """Find evidence after the prefix of a container log's line; None if `text` is not such a line with evidence."""
-    beginning = text[:100]
-    prefix = _CONTAINER_LOG.match(beginning if isinstance(beginning, bytes) else beginning.encode("utf-8", "replace"))
+    """Find evidence in a line of a container log, after its prefix; None if there is none."""
+    head = text[:100]
+    prefix = _CONTAINER_LOG.match(head if isinstance(head, bytes) else head.encode("utf-8", "replace"))
     if prefix is None or not _KEY_IN_TEXT.search(text if isinstance(text, str) else text.decode("utf-8", "replace")):
         return None
     form = "a line of a container log: JSON text after a timestamp and a stream name"
@@ -179,38 +186,40 @@ def find_in_container_log(text: str | bytes) -> MisplacedEvidenceError | None:
 
 
 def find_respelled(metadata: dict[Any, Any]) -> MisplacedEvidenceError | None:
-    """Find evidence under another spelling of `tpm_attestation` in a `_metadata` without that key."""
-    found = _respelled_here(metadata)
-    return None if found is None else _error(found._replace(path=("_metadata", *found.path)))
+    """Find evidence under a different spelling of `tpm_attestation` in a `_metadata` without that key."""
+    match = _respelled_match(metadata)
+    return None if match is None else _error(match._replace(path=("_metadata", *match.path)))
 
 
-def _error(found: _Found) -> MisplacedEvidenceError:
-    pointer = _pointer(found.path)
-    if not found.exact:
+def _error(match: _Match) -> MisplacedEvidenceError:
+    pointer = _pointer(match.path)
+    if not match.is_exact:
         return MisplacedEvidenceError(pointer, "its keys are not those of the protocol", _SPELLING_HINT)
-    if found.form not in _FILTERS:
-        return MisplacedEvidenceError(pointer, found.form, _UNWRAP_HINT)
-    if found.jq:
-        return MisplacedEvidenceError(pointer, found.form, _jq_hint(found.jq, found.form))
-    if not found.path:
-        return MisplacedEvidenceError(pointer, found.form, _jq_hint("", found.form))
-    wrapper = next((pattern for pattern in _patterns(found.path) if pattern in _WRAPPERS), "")
+    if match.form not in _FILTERS:
+        return MisplacedEvidenceError(pointer, match.form, _UNWRAP_HINT)
+    if match.jq:
+        return MisplacedEvidenceError(pointer, match.form, _jq_hint(match.jq, match.form))
+    if not match.path:
+        return MisplacedEvidenceError(pointer, match.form, _jq_hint("", match.form))
+    wrapper = next((pattern for pattern in _patterns(match.path) if pattern in _WRAPPERS), "")
     if wrapper == "/evidence":
         hint = "nomyo-attest audit reads ledger lines and stored verdicts directly"
-        return MisplacedEvidenceError(pointer, found.form, f"{hint}; to unwrap them: `jq -c '.evidence'`")
+        return MisplacedEvidenceError(pointer, match.form, f"{hint}; to unwrap them: `jq -c '.evidence'`")
     if wrapper:
-        return MisplacedEvidenceError(pointer, found.form, _jq_hint(_WRAPPERS[wrapper], found.form))
-    return MisplacedEvidenceError(pointer, found.form, _UNWRAP_HINT)
+        return MisplacedEvidenceError(pointer, match.form, _jq_hint(_WRAPPERS[wrapper], match.form))
+    return MisplacedEvidenceError(pointer, match.form, _UNWRAP_HINT)
 
 
 def _jq_hint(wrapper: str, form: str) -> str:
-    several = " // empty" in wrapper or wrapper == ".attributes[]"
-    decoded = _FILTERS[form].replace("fromjson", "fromjson?") if several else _FILTERS[form]
-    return f"unwrap the records first: `jq -c '{(wrapper + decoded + _SELECT * several).removeprefix(' | ')}'`"
+    returns_other_values = " // empty" in wrapper or wrapper == ".attributes[]"
+    jq = wrapper + _FILTERS[form]
+    if returns_other_values:
+        jq = wrapper + _FILTERS[form].replace("fromjson", "fromjson?") + _SELECT
+    return f"unwrap the records first: `jq -c '{jq.removeprefix(' | ')}'`"
 
 
 def _patterns(path: tuple[str | int, ...]) -> Iterator[str]:
-    """Yield the patterns of `_WRAPPERS` that a path can match: the path itself, and with ``*`` as its last step."""
+    """Yield the keys of `_WRAPPERS` that a path can match: the path itself, and the path with a final ``*``."""
     if all(type(step) is str and step.replace("_", "").isalpha() for step in path):
         yield "/" + "/".join(map(str, path))
     if path and (type(path[-1]) is int or path[:-1] == ("attributes",)):
@@ -218,7 +227,7 @@ def _patterns(path: tuple[str | int, ...]) -> Iterator[str]:
 
 
 def _pointer(path: tuple[str | int, ...]) -> str:
-    """A JSON Pointer (RFC 6901) in ASCII, with long keys cut."""
+    """Return a JSON Pointer (RFC 6901) in ASCII, with long keys truncated."""
     steps = []
     for step in path:
         text = str(step)
@@ -231,78 +240,79 @@ class _Search:
     """One bounded search through one record."""
 
     def __init__(self) -> None:
-        self._left = VALUES_MAX
+        self._values_left = VALUES_MAX
 
     def below(
         self, document: Any, path: tuple[str | int, ...] = (), levels: int = LEVELS, form: str = ""
-    ) -> _Found | None:
-        """Return the first evidence below `document`; `form` is the form of the string that it was decoded from."""
+    ) -> _Match | None:
+        """Return the first evidence below `document`; `form` is the form of the string that contained `document`."""
         if levels:
             for step, value in self._children(document):
-                here = (*path, step)
-                found = self._at(value, here, form) or self.below(value, here, levels - 1, form)
-                if found is not None:
-                    return found
+                inner_path = (*path, step)
+                match = self._at(value, inner_path, form) or self.below(value, inner_path, levels - 1, form)
+                if match is not None:
+                    return match
         if not form and not path and type(document) is str:
             return self._at(document, path, form)
         return None
 
-    def _at(self, value: Any, path: tuple[str | int, ...], form: str) -> _Found | None:
-        """Return `value` as evidence, or the evidence in the text that it encodes."""
+    def _at(self, value: Any, path: tuple[str | int, ...], form: str) -> _Match | None:
+        """Return a match if `value` is evidence, or a string that contains evidence."""
         if _is_object(value):
-            exact = _is_evidence(value)
-            return None if exact is None else _Found(path, form or _OBJECT, exact)
+            is_exact = _has_protocol_keys(value)
+            return None if is_exact is None else _Match(path, form or _OBJECT, is_exact)
         if type(value) is not str or form == _NESTED:
             return None
-        for decoded, how in _decoded(value):
-            if how == _TEXT:
-                return _Found(path, _TEXT, exact=True)
-            decoded_form = _NESTED if form else how
+        for decoded, encoding in _decoded(value):
+            if encoding == _TEXT:
+                return _Match(path, _TEXT, is_exact=True)
+            decoded_form = _NESTED if form else encoding
             if _is_object(decoded):
-                exact = _is_evidence(decoded)
-                if exact is not None:
-                    return _Found(path, decoded_form, exact)
+                is_exact = _has_protocol_keys(decoded)
+                if is_exact is not None:
+                    return _Match(path, decoded_form, is_exact)
             levels = max(LEVELS - len(path), int(type(decoded) is list))
-            found = self.below(decoded, path, levels, decoded_form)
-            if found is not None:
-                return found._replace(path=path)
+            match = self.below(decoded, path, levels, decoded_form)
+            if match is not None:
+                return match._replace(path=path)
         return None
 
-    def in_deep_wrappers(self, document: Any) -> _Found | None:
+    def in_deep_wrappers(self, document: Any) -> _Match | None:
         """Return the first evidence in a known wrapper that `below` does not reach."""
-        for place, jq in _DEEP_WRAPPERS:
-            for path, value in self._values(document, place.split("."), ()):
-                found = self._at(value, path, "")
-                if found is not None:
-                    return found._replace(jq=jq)
+        for pattern, jq in _DEEP_WRAPPERS:
+            for path, value in self._values_at(document, pattern.split("."), ()):
+                match = self._at(value, path, "")
+                if match is not None:
+                    return match._replace(jq=jq)
         return None
 
-    def _values(
+    def _values_at(
         self, value: Any, steps: list[str], path: tuple[str | int, ...]
     ) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+        """Yield the values that the steps of a pattern lead to, with their paths."""
         if not steps:
             yield path, value
         elif steps[0] == "*":
             if type(value) is list:
                 for index, inner in self._children(value):
-                    yield from self._values(inner, steps[1:], (*path, index))
+                    yield from self._values_at(inner, steps[1:], (*path, index))
         elif steps[0].isdigit():
             if type(value) is list and int(steps[0]) < len(value):
-                yield from self._values(value[int(steps[0])], steps[1:], (*path, int(steps[0])))
+                yield from self._values_at(value[int(steps[0])], steps[1:], (*path, int(steps[0])))
         elif _is_object(value) and steps[0] in value:
-            yield from self._values(value[steps[0]], steps[1:], (*path, steps[0]))
+            yield from self._values_at(value[steps[0]], steps[1:], (*path, steps[0]))
 
     def _children(self, value: Any) -> Iterator[tuple[str | int, Any]]:
-        """Yield the values in an object or array that are to be searched, with their keys or indices."""
-        steps: Any = ()
+        """Yield the searchable values in an object or array, with their keys or indices."""
+        children: Any = ()
         if type(value) is list:
-            steps = enumerate(value)
+            children = enumerate(value)
         elif _is_object(value) and "choices" not in value and not ("role" in value and "content" in value):
-            steps = value.items()  # neither a response nor a chat message
-        for step, inner in steps:
-            if self._left <= 0:
+            children = value.items()  # neither a response nor a chat message
+        for step, inner in children:
+            if self._values_left <= 0:
                 return
-            self._left -= 1
+            self._values_left -= 1
             if type(step) in (str, int) and step not in _NOT_SEARCHED:
                 yield step, inner
 
@@ -312,7 +322,7 @@ def _is_object(value: object) -> TypeGuard[dict[Any, Any]]:
 
 
 def _decoded(text: str) -> Iterator[tuple[Any, str]]:
-    """Yield the JSON value in a string, with its form; None with form `_TEXT` if the string is not one JSON value."""
+    """Yield the JSON value in a string with its form; None with `_TEXT` if the string is not a single JSON value."""
     if _MENTIONED.search(text):
         yield from _parsed(text, _PARSED)
     elif 16 < len(text) <= _BASE64_CHARACTERS_MAX and _BASE64.fullmatch(text):
@@ -338,46 +348,46 @@ def _parsed(text: str | bytes, form: str) -> Iterator[tuple[Any, str]]:
             yield None, _TEXT
 
 
-def _respelled_here(value: object) -> _Found | None:
-    """Evidence in `value` itself whose keys are not spelled as in the protocol."""
+def _respelled_match(value: object) -> _Match | None:
+    """Return a match if `value` itself is evidence whose keys are not spelled as in the protocol."""
     if not _is_object(value):
         return None
     names = {_normalized(key): key for key in value if type(key) is str}
-    for name, matches in ((_BLOCK, _is_named_block), (_METADATA, _is_metadata)):
-        if name in names and matches(value[names[name]]):
-            return _Found((names[name],), _OBJECT, exact=False)
-    if _fields(value) >= 2:
+    for name, is_evidence in ((_BLOCK, _is_block), (_METADATA, _is_metadata)):
+        if name in names and is_evidence(value[names[name]]):
+            return _Match((names[name],), _OBJECT, is_exact=False)
+    if _count_fields(value) >= 2:
         first = next(key for name, key in names.items() if name.endswith(_FIELDS))
-        return _Found((first,), _OBJECT, exact=False)
+        return _Match((first,), _OBJECT, is_exact=False)
     return None
 
 
-def _is_evidence(value: dict[Any, Any]) -> bool | None:
-    """Whether an object is evidence with the protocol's keys (True) or with others (False); None if it is neither."""
+def _has_protocol_keys(value: dict[Any, Any]) -> bool | None:
+    """Whether evidence has the keys of the protocol (True) or other spellings (False); None if it is not evidence."""
     block = value.get("tpm_attestation")
     metadata = value.get("_metadata")
-    if _is_named_block(block) or (_is_object(metadata) and _is_named_block(metadata.get("tpm_attestation"))):
+    if _is_block(block) or (_is_object(metadata) and _is_block(metadata.get("tpm_attestation"))):
         return True
-    if "is_available" in value and _fields(value) >= 2:
+    if "is_available" in value and _count_fields(value) >= 2:
         return True
-    return None if _respelled_here(value) is None else False
+    return None if _respelled_match(value) is None else False
 
 
-def _is_named_block(value: object) -> bool:
-    """Whether the value of a key named like the block is an object with at least one of the block's fields."""
-    return _fields(value) >= 1
+def _is_block(value: object) -> bool:
+    """Whether the value of a key that is spelled like `tpm_attestation` has at least one of the block's fields."""
+    return _count_fields(value) >= 1
 
 
 def _is_metadata(value: object) -> bool:
-    """Whether the value of a key named like the metadata contains evidence."""
+    """Whether the value of a key that is spelled like `_metadata` contains evidence."""
     if not _is_object(value):
         return False
     block = next((value[key] for key in value if type(key) is str and _normalized(key) == _BLOCK), None)
-    return _is_named_block(block) or _fields(value) >= 2
+    return _is_block(block) or _count_fields(value) >= 2
 
 
-def _fields(value: object) -> int:
-    """Count the block's fields that an object has, in any spelling."""
+def _count_fields(value: object) -> int:
+    """Count the fields of the block that an object has, in any spelling."""
     if not _is_object(value):
         return 0
     names = [_normalized(key) for key in value if type(key) is str]
@@ -385,5 +395,5 @@ def _fields(value: object) -> int:
 
 
 def _normalized(key: str) -> str:
-    """Return a key in lower case without separators: `TPM-Attestation` and `tpm_attestation` become the same."""
+    """Return a key in lower case without separators: `TPM-Attestation` and `tpm_attestation` are equal."""
     return "".join(character for character in key[-_KEY_SHOWN_MAX:].lower() if character.isalnum())

@@ -1,8 +1,8 @@
 """Read the PCR values that a server reports, and PCR selections such as ``sha256:0,7,10+sha384:0``.
 
 A report consists of a layout and values. The layout (the selection text, and the PCRs in the order reported) is the
-same in all responses of a fleet; the values may differ in each response. Both are interned: equal reports are one
-object, so that results that depend on the report alone can be cached by it.
+same in all responses of a fleet; the values may differ in each response. Both are interned: equal reports are the same
+object, so that results that depend only on the report can be cached under it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ INDICES: Final = {str(index): index for index in range(PCR_COUNT)}
 BANKS_TEXT_MAX: Final = 1024
 """Maximum characters of a selection text: eight banks of 24 indices need fewer than 650."""
 
-_REPORTS_STORED: Final = 512
-"""Maximum number of interned reports; the largest has eight banks of 24 values, 16 kB."""
+_REPORTS_CACHE_SIZE: Final = 512
+"""Maximum number of interned reports. The largest contains eight banks of 24 values and takes 16 kB."""
 
-_LAYOUTS_STORED: Final = 256
+_LAYOUTS_CACHE_SIZE: Final = 256
 """Maximum number of interned layouts: a fleet has a few."""
 
 _HEX_DIGITS: Final = {bank: 2 * HASH_SIZES[algorithm] for bank, algorithm in HASH_ALGORITHMS.items()}
@@ -34,29 +34,31 @@ _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 
 
 class PcrLayout:
-    """The part that reports with the same text and the same PCRs share: all but the values. Compared by identity.
+    """The part of a report that does not contain values: the selection text and the PCRs. Compared by identity.
 
     Attributes:
         banks: the selection text, e.g. ``"sha256:0,7,10"``.
         indices: bank → indices of its PCRs, both in the order reported. Read-only.
-        places: the same as (bank, indices, size of each value in bytes).
+        value_sizes: (bank, indices, size of each value in bytes) for each bank.
     """
 
-    __slots__ = ("banks", "indices", "places")
+    __slots__ = ("banks", "indices", "value_sizes")
 
     def __init__(self, banks: str, indices: Mapping[str, tuple[int, ...]]) -> None:
         self.banks = banks
         self.indices = MappingProxyType(dict(indices))
-        self.places = [(bank, of_bank, [_HEX_DIGITS[bank] // 2] * len(of_bank)) for bank, of_bank in indices.items()]
+        self.value_sizes = [
+            (bank, selected, [_HEX_DIGITS[bank] // 2] * len(selected)) for bank, selected in indices.items()
+        ]
 
 
 class PcrReport:
-    """Reported PCR values. Compared by identity; see `read_report`. The mapping given is not copied.
+    """Reported PCR values; `read_report` reads them. Compared by identity. The mapping passed in is not copied.
 
     Attributes:
         layout: everything but the values.
-        values: bank → PCR index → value. Read-only. As read, each value has its bank's digest size in bytes, and the
-            PCRs are those of `layout`.
+        values: bank → PCR index → value. Read-only. In a report from `read_report`, the size of each value is the
+            digest size of its bank, and the PCRs are those of `layout`.
     """
 
     __slots__ = ("layout", "values")
@@ -78,15 +80,15 @@ NO_PCRS: Final = PcrReport(PcrLayout("", {}), {})
 
 
 def parse_selection(text: str, where: str = "pcr_banks") -> dict[str, tuple[int, ...]]:
-    """Parse a selection text into bank → indices, both in the order written.
+    """Parse a selection text into bank → indices; both keep the order of the text.
 
     Args:
         text: banks with their indices, for example ``"sha256:0,7,10+sha384:0"``.
         where: the field that an error names.
 
     Raises:
-        EvidenceError: for an unknown bank, an index outside 0 to 23 or in another spelling, a duplicate bank or index,
-            or a bank without an index.
+        EvidenceError: for an unknown bank, an index that is not a plain decimal number from 0 to 23, a duplicate bank
+            or index, or a bank without an index.
     """
     selection: dict[str, tuple[int, ...]] = {}
     for part in text.split("+"):
@@ -98,10 +100,12 @@ def parse_selection(text: str, where: str = "pcr_banks") -> dict[str, tuple[int,
         if not listed:
             raise EvidenceError(where, _at_least_one_pcr(bank), f"{bank} without a PCR")
         indices = []
-        for word in listed.split(","):
-            index = INDICES.get(word)
+        for index_text in listed.split(","):
+            index = INDICES.get(index_text)
             if index is None:
-                raise EvidenceError(where, f"a PCR index from 0 to {PCR_COUNT - 1} in bank {bank}", repr(word[:20]))
+                raise EvidenceError(
+                    where, f"a PCR index from 0 to {PCR_COUNT - 1} in bank {bank}", repr(index_text[:20])
+                )
             if index in indices:
                 raise EvidenceError(where, f"each index once in bank {bank}", f"the duplicate index {index}")
             indices.append(index)
@@ -109,12 +113,12 @@ def parse_selection(text: str, where: str = "pcr_banks") -> dict[str, tuple[int,
     return selection
 
 
-def read_report(banks: object, given: object, path: str) -> PcrReport:
+def read_report(banks: object, values: object, path: str) -> PcrReport:
     """Read `pcr_banks` and `pcr_values`, which must name the same PCRs.
 
     Args:
         banks: the value of `pcr_banks`.
-        given: the value of `pcr_values`.
+        values: the value of `pcr_values`.
         path: the path of the block that contains both, with a dot at the end; empty for a bare block.
 
     Raises:
@@ -122,22 +126,22 @@ def read_report(banks: object, given: object, path: str) -> PcrReport:
     """
     if type(banks) is not str or len(banks) > BANKS_TEXT_MAX:
         raise EvidenceError(f"{path}pcr_banks", "a selection text such as sha256:0,7,10", describe_type(banks))
-    tables = require_object(given, f"{path}pcr_values")
+    tables = require_object(values, f"{path}pcr_values")
     _refuse_duplicates(tables, path)
     items = []
-    for bank, of_bank in tables.items():
+    for bank, table in tables.items():
         if type(bank) is not str or bank not in _HEX_DIGITS:
             got = repr(bank)[:24] if type(bank) is str else describe_type(bank)
             raise EvidenceError(f"{path}pcr_values", "a bank: one of " + ", ".join(HASH_ALGORITHMS), got)
-        require_object(of_bank, f"{path}pcr_values.{bank}")
-        _refuse_duplicates(of_bank, path)
-        for key, text in of_bank.items():  # only str may be part of a cache key: 1 and True are equal
+        require_object(table, f"{path}pcr_values.{bank}")
+        _refuse_duplicates(table, path)
+        for key, text in table.items():  # a cache key may contain only str, because 1 and True are equal
             if type(key) is not str:
                 raise EvidenceError(f"{path}pcr_values.{bank}", 'a PCR index from "0" to "23"', describe_type(key))
             if type(text) is not str:
                 where = f"{path}pcr_values.{bank}.{key:.20}"
                 raise EvidenceError(where, f"{_HEX_DIGITS[bank]} hexadecimal digits", describe_type(text))
-        items.append((bank, *of_bank.items()))
+        items.append((bank, *table.items()))
     return _report(banks, tuple(items), path)
 
 
@@ -147,24 +151,24 @@ def _refuse_duplicates(table: dict[Any, Any], path: str) -> None:
         raise EvidenceError(f"{path}pcr_values", "unique keys", f"the duplicate key {duplicate}")
 
 
-@lru_cache(maxsize=_REPORTS_STORED)
+@lru_cache(maxsize=_REPORTS_CACHE_SIZE)
 def _report(banks: str, items: tuple[tuple[Any, ...], ...], path: str) -> PcrReport:
     """Build the report of `items`: for each bank its name, then (index, value) pairs. Raises `EvidenceError`."""
-    layout = _layout(banks, tuple([(bank, *[key for key, _ in of_bank]) for bank, *of_bank in items]), path)
+    layout = _layout(banks, tuple([(bank, *[key for key, _ in pairs]) for bank, *pairs in items]), path)
     values = {}
-    for (bank, indices, sizes), (_, *of_bank) in zip(layout.places, items, strict=True):
-        texts = [text for _, text in of_bank]
+    for (bank, indices, sizes), (_, *pairs) in zip(layout.value_sizes, items, strict=True):
+        texts = [text for _, text in pairs]
         try:
-            decoded = list(map(binascii.unhexlify, texts))  # not bytes.fromhex, which skips blanks
+            decoded = list(map(binascii.unhexlify, texts))  # not bytes.fromhex, which skips spaces
         except ValueError:
             decoded = []
         if list(map(len, decoded)) != sizes:
-            raise _bad_value(bank, zip(indices, texts, strict=True), path)
+            raise _invalid_value(bank, zip(indices, texts, strict=True), path)
         values[bank] = MappingProxyType(dict(zip(indices, decoded, strict=True)))
     return PcrReport(layout, values)
 
 
-@lru_cache(maxsize=_LAYOUTS_STORED)
+@lru_cache(maxsize=_LAYOUTS_CACHE_SIZE)
 def _layout(banks: str, names: tuple[tuple[str, ...], ...], path: str) -> PcrLayout:
     """Build the layout of a report. Raises `EvidenceError` if its PCRs are not those of the text `banks`.
 
@@ -179,8 +183,10 @@ def _layout(banks: str, names: tuple[tuple[str, ...], ...], path: str) -> PcrLay
         if not keys and bank not in selection:
             raise EvidenceError(f"{path}pcr_values.{bank}", _at_least_one_pcr(bank), "an empty object")
         reported[bank] = tuple(INDICES[key] for key in keys)
-    if selection.keys() != reported.keys() or any(set(selection[bank]) != set(of) for bank, of in reported.items()):
-        got = "+".join(f"{bank}:{','.join(map(str, sorted(of_bank)))}" for bank, of_bank in reported.items())
+    if selection.keys() != reported.keys() or any(
+        set(selection[bank]) != set(indices) for bank, indices in reported.items()
+    ):
+        got = "+".join(f"{bank}:{','.join(map(str, sorted(indices)))}" for bank, indices in reported.items())
         expected = f"values for exactly pcr_banks, {banks}, which names the PCRs that were signed"
         raise EvidenceError(f"{path}pcr_values", expected, got or "none")
     return PcrLayout(banks, reported)
@@ -190,11 +196,11 @@ def _at_least_one_pcr(bank: str) -> str:
     return f"at least one PCR of bank {bank}; omit a bank without any from pcr_banks and pcr_values"
 
 
-def _bad_value(bank: str, reported: Iterable[tuple[int, str]], path: str) -> EvidenceError:
-    """Build the error for the first value of a bank that is not a digest in hexadecimal."""
+def _invalid_value(bank: str, reported: Iterable[tuple[int, str]], path: str) -> EvidenceError:
+    """Build the error for the first value of a bank that is not a hexadecimal digest of the bank's size."""
     digits = _HEX_DIGITS[bank]
     for index, text in reported:
-        stray = next(((at, digit) for at, digit in enumerate(text, 1) if digit not in _HEXADECIMAL), None)
+        stray = next(((number, digit) for number, digit in enumerate(text, 1) if digit not in _HEXADECIMAL), None)
         if len(text) != digits:
             got = f"{len(text)} characters"
         elif stray is not None:

@@ -17,7 +17,7 @@ from nomyo_attest.evidence.pcrs import NO_PCRS, PcrReport, read_report
 from nomyo_attest.evidence.strict_json import JsonObject, describe_type, parse_record, require_object
 
 BLOB_CHARACTERS_MAX: Final = 8192
-"""Maximum base64 characters of a blob: three times what a quote over every bank or an RSA-4096 key needs."""
+"""Maximum base64 characters of a blob: three times the length of a quote of all banks or of an RSA-4096 key."""
 
 PAYLOAD_ID_MAX: Final = 1024
 """Maximum characters of a payload id; clients generate UUIDs of 36 characters."""
@@ -32,7 +32,7 @@ _BASE64: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """The evidence of one response: decoded, but not yet parsed or appraised. `from_response` reads it.
+    """The evidence of one response, decoded but not yet parsed or appraised. Create it with `from_response`.
 
     Attributes:
         available: whether there is evidence; if not, the blobs are empty and `absence` gives the reason.
@@ -43,7 +43,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         payload_id: the `payload_id` in the response's `_metadata`; None if there is none.
         claims: the response's `_metadata`: unsigned statements of the server. Empty for a bare block.
         absence: why there is no evidence; empty if there is.
-        denied: whether the server states that it has none (`is_available` is false).
+        declared_absent: whether the server states that it has no evidence (`is_available` is false).
     """
 
     available: bool
@@ -54,10 +54,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     payload_id: str | None = None
     claims: Mapping[str, Any] = {}
     absence: str = ""
-    denied: bool = False
+    declared_absent: bool = False
 
     def __repr__(self) -> str:
-        """Omit the claims: for a record with the block at its top level, they are the whole record."""
+        """Omit the claims, which are the whole record if the block is at its top level."""
         state = self.pcrs.banks if self.available else self.absence
         return f"<Evidence {state}, payload id {self.payload_id!r}>"
 
@@ -69,7 +69,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
             response: a dict, or JSON text as str or bytes.
 
         Returns:
-            The evidence; with `available` False for a response without any.
+            The evidence. `available` is False for a response without evidence.
 
         Raises:
             EvidenceError: for malformed evidence. It names the field, the expected value and the value found.
@@ -83,9 +83,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 def read_evidence(response: object) -> Evidence:
     """Read evidence as `Evidence.from_response` does."""
     if isinstance(response, (str, bytes)):
-        in_log = find_in_container_log(response)
-        if in_log is not None:
-            raise in_log
+        misplaced = find_in_container_log(response)
+        if misplaced is not None:
+            raise misplaced
         response = parse_record(response)
     if not isinstance(response, dict):
         raise find_misplaced(response) or EvidenceError("response", "a JSON object", describe_type(response))
@@ -105,15 +105,15 @@ def read_evidence(response: object) -> Evidence:
 
 
 def _ambiguous(key: str) -> EvidenceError:
-    """Build the error for evidence in two places, which two readers could read differently."""
-    return EvidenceError("response", f"evidence only under the key {key}", "more evidence beside it")
+    """Build the error for a response with evidence in two places, which two readers could interpret differently."""
+    return EvidenceError("response", f"evidence only under the key {key}", "evidence beside it as well")
 
 
-def _refuse_duplicates(holder: dict[Any, Any], keys: Iterable[str], path: str) -> None:
-    """Raise `EvidenceError` for a duplicate key, which two readers could read differently."""
-    if type(holder) is JsonObject:
+def _refuse_duplicates(table: dict[Any, Any], keys: Iterable[str], path: str) -> None:
+    """Raise `EvidenceError` if one of `keys` is duplicated, because two readers could use different values."""
+    if type(table) is JsonObject:
         for key in keys:
-            if key in holder.duplicates:
+            if key in table.duplicates:
                 raise EvidenceError(f"{path}{key}", "a unique key", "a duplicate key")
 
 
@@ -139,7 +139,7 @@ def _read_block(block: dict[Any, Any], path: str, payload_id: str | None, claims
     available = block.get("is_available")
     if available is False:
         absence = f"the server says {path}is_available: false"
-        return Evidence(available=False, payload_id=payload_id, claims=claims, absence=absence, denied=True)
+        return Evidence(available=False, payload_id=payload_id, claims=claims, absence=absence, declared_absent=True)
     for key in _FIELDS:
         if key not in block:
             raise EvidenceError(path + key, "this key", "no such key")
@@ -160,7 +160,7 @@ def check_payload_id(payload_id: object, path: str) -> str:
     """Return `payload_id` if it is a string of 1 to `PAYLOAD_ID_MAX` characters that UTF-8 can encode.
 
     Raises:
-        EvidenceError: for any other value; it names the field `payload_id` under `path`.
+        EvidenceError: for any other value; the error names the field `payload_id` under `path`.
     """
     if type(payload_id) is not str:
         raise EvidenceError(f"{path}payload_id", "a non-empty string", describe_type(payload_id))
@@ -174,10 +174,10 @@ def check_payload_id(payload_id: object, path: str) -> str:
 
 
 def decode_base64(text: object, path: str, key: str) -> bytes:
-    """Decode canonical base64 (RFC 4648, section 4): only the one text that encodes the bytes is accepted.
+    """Decode canonical base64 (RFC 4648, section 4); any other encoding of the same bytes is rejected.
 
     Raises:
-        EvidenceError: for any other text; it names the field `key` under `path`.
+        EvidenceError: the text is not canonical base64; the error names the field `key` under `path`.
     """
     if type(text) is not str or not 0 < len(text) <= BLOB_CHARACTERS_MAX:
         got = f"{len(text)} characters" if type(text) is str and text else describe_type(text)
@@ -189,10 +189,11 @@ def decode_base64(text: object, path: str, key: str) -> bytes:
     except ValueError:  # the exception contains the text: drop it before raising EvidenceError
         decoded = b""
     if not decoded:
-        strays = ((at, character) for at, character in enumerate(text, 1) if character not in _BASE64)
-        at, stray = next(strays, (0, ""))
-        raise EvidenceError(f"{path}{key}", "base64", f"{stray!r} as character {at}" if at else "an invalid length")
-    # Decoders skip other characters and ignore the unused bits of the last character; encoding again tolerates neither.
+        strays = ((number, character) for number, character in enumerate(text, 1) if character not in _BASE64)
+        number, stray = next(strays, (0, ""))
+        got = f"{stray!r} as character {number}" if number else "an invalid length"
+        raise EvidenceError(f"{path}{key}", "base64", got)
+    # Decoders skip other characters and ignore unused bits of the last character; encoding again detects both.
     if binascii.b2a_base64(decoded, newline=False) != encoded:
         raise EvidenceError(
             f"{path}{key}", "canonical base64", "stray characters, wrong padding or unused bits that are set"

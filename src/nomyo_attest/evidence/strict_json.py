@@ -2,8 +2,8 @@
 
 The memory that a text needs depends on its containers (objects and arrays): 16 MiB of ``[],`` become five million lists
 of 500 MB. Containers are therefore counted before any object is created. Scalars and text inside strings are cheap and
-are not counted. A pasted table with a million commas and a response with the log probabilities of 20 alternatives per
-token are within the bound.
+are not counted. A table with a million commas in a prompt is within the bound, and so is a response with the log
+probabilities of 20 alternatives for each token.
 """
 
 from __future__ import annotations
@@ -18,26 +18,33 @@ import msgspec
 
 from nomyo_attest.errors import EvidenceError
 
-TEXT_MAX: Final = 16 * 1024 * 1024
-"""Maximum bytes of a record. The protocol's largest prompt has 10 MiB."""
+RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Maximum size of a record, in bytes. The protocol's largest prompt is 10 MiB."""
 
 DEPTH_MAX: Final = 500
-"""Maximum nesting of objects and arrays. The parser's own limit differs between Python versions and depends on how deep
-the call stack is.
+"""Maximum nesting of objects and arrays. The limit of Python's parser differs between versions and depends on the depth
+of the call stack.
 """
 
 CONTAINERS_BASE: Final = 10_000
 """Objects and arrays that a text of any length may contain."""
 
 BYTES_PER_CONTAINER: Final = 24
-"""Bytes of text for each further object or array. Log probabilities have about 45 bytes each, tool calls far more."""
+"""Bytes of text required for each further object or array. Log probabilities take about 45 bytes each, tool calls far
+more.
+"""
 
-LONG: Final = 1024 * 1024
-"""Maximum bytes of a record, and of a `_metadata`, whose every value is converted to a Python object."""
+FULL_PARSE_MAX: Final = 1024 * 1024
+"""Maximum bytes of a record, or of its `_metadata`, that is converted to Python objects as a whole."""
 
-_WHOLE: Final = {"objects and arrays": (b"[{", 30), "strings": (b'"', 15), "members": (b":", 24), "values": (b",", 8)}
-"""Bounds of a record longer than `LONG` that has to be parsed as a whole: the characters that are counted, and the
-bytes of text required for each.
+_BYTES_PER_ITEM: Final = {
+    "objects and arrays": (b"[{", 30),
+    "strings": (b'"', 15),
+    "members": (b":", 24),
+    "values": (b",", 8),
+}
+"""Bounds of a record longer than `FULL_PARSE_MAX` that has to be parsed as a whole: for each kind of item, the
+characters that are counted, and the bytes of text required for each occurrence.
 """
 
 _METADATA: Final = "_metadata"
@@ -47,12 +54,12 @@ _AVAILABLE: Final = "is_available"
 _METADATA_KEY: Final = re.compile(
     ('"' + "".join(rf"(?:{letter}|\\u{ord(letter):04x})" for letter in _METADATA) + '"').encode(), re.IGNORECASE
 )
-"""The key `_metadata`, with or without escapes. A match of letters in the other case
-only causes the record to be parsed as a whole.
+"""The key `_metadata`, with or without escapes, in any case. A different case only causes the record to be parsed as a
+whole.
 """
 
 _INTEGER_DIGITS_MAX: Final = 1000
-"""The longest integer that is converted, in digits. Longer ones become infinity: converting takes quadratic time."""
+"""Maximum digits of an integer that is converted. A longer one becomes infinity: conversion takes quadratic time."""
 
 _AS_DIGITS: Final = bytes(0x31 if 0x30 <= byte <= 0x39 else 0 for byte in range(256))
 _TOO_MANY_DIGITS: Final = b"1" * (_INTEGER_DIGITS_MAX + 1)
@@ -67,7 +74,7 @@ class JsonObject(dict[str, Any]):
     """A JSON object with duplicate keys.
 
     Attributes:
-        duplicates: the keys that the text has more than once; the last value of each is the one in the dict.
+        duplicates: the keys that occur more than once in the text; the dict contains the last value of each.
     """
 
     __slots__ = ("duplicates",)
@@ -92,14 +99,14 @@ class TooManyContainersError(ValueError):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    plain = dict(pairs)
-    if len(plain) == len(pairs):
-        return plain
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
     seen: set[str] = set()
     duplicates = {key for key, _ in pairs if key in seen or seen.add(key)}  # type: ignore[func-returns-value]  # add() returns None
-    marked = JsonObject(plain)
-    marked.duplicates = frozenset(duplicates)
-    return marked
+    result = JsonObject(members)
+    result.duplicates = frozenset(duplicates)
+    return result
 
 
 def _integer(digits: str) -> int | float:
@@ -107,8 +114,8 @@ def _integer(digits: str) -> int | float:
 
 
 _decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
-_decoder_of_short_integers: Final = json.JSONDecoder(object_pairs_hook=_object)
-"""For long texts without such an integer: avoids up to millions of calls of `_integer`."""
+_decoder_without_long_integers: Final = json.JSONDecoder(object_pairs_hook=_object)
+"""For long texts without an integer that is too long: avoids millions of calls to `_integer`."""
 
 
 class _Response(msgspec.Struct):
@@ -126,61 +133,64 @@ def parse_json(text: str | bytes) -> Any:
     An object with a duplicate key is returned as a `JsonObject`, so that a reader can reject it where it matters.
 
     Raises:
-        EvidenceError: for a text that is not JSON, or exceeds `TEXT_MAX`, `DEPTH_MAX` or the limit of containers.
+        EvidenceError: the text is not JSON, or exceeds `RECORD_BYTES_MAX`, `DEPTH_MAX` or the limit of containers.
     """
     _check_bounds(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     return _parse(text)
 
 
 def parse_record(text: str | bytes) -> Any:
-    """Parse a record like `parse_json`; from a response longer than `LONG`, parse only the part with evidence.
+    """Parse a record like `parse_json`, but only the evidence of a response longer than `FULL_PARSE_MAX`.
 
-    Only its `_metadata` becomes objects, and `tpm_attestation` and `is_available` beside it become null. A
-    long record that is not such a response, or whose `_metadata` is long itself, is parsed as a whole within the bounds
-    of `_WHOLE`.
+    The result for such a response contains its `_metadata`, and null for the keys `tpm_attestation` and `is_available`
+    beside it. A long record without `_metadata`, or whose `_metadata` is itself longer than `FULL_PARSE_MAX`, is parsed
+    as a whole within the bounds of `_BYTES_PER_ITEM`.
 
     Raises:
         EvidenceError: as `parse_json` does.
     """
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     _check_bounds(data)
-    if len(data) <= LONG:
+    if len(data) <= FULL_PARSE_MAX:
         return _parse(text)
     response = _parse_metadata(data.removeprefix(_BOM))
     if response is not None:
         return response
-    for what, (characters, size) in _WHOLE.items():
+    for items, (characters, size) in _BYTES_PER_ITEM.items():
         found = count_strings(data) if characters == b'"' else len(outside_strings(data, characters))
         if found > len(data) // size:
-            expected = f"at most {len(data) // size} {what} in a record of this length"
+            expected = f"at most {len(data) // size} {items} in a record of this length"
             raise EvidenceError("response", expected, f"{found}")
     return _parse(text)
 
 
-def parse_long(text: bytes) -> dict[str, Any] | None:
-    """Parse the `_metadata` of a response longer than `LONG`, as `parse_record` does; None for any other record."""
-    return _parse_metadata(text.removeprefix(_BOM)) if len(text) > LONG else None
+def parse_long_response(text: bytes) -> dict[str, Any] | None:
+    """Parse the `_metadata` of a response longer than `FULL_PARSE_MAX`, as `parse_record` does.
+
+    Returns None for any other record.
+    """
+    return _parse_metadata(text.removeprefix(_BOM)) if len(text) > FULL_PARSE_MAX else None
 
 
 def _parse_metadata(text: bytes) -> dict[str, Any] | None:
-    """Return the part of a long response with evidence; None if it is invalid or has to be parsed as a whole."""
+    """Return the part of a long response that contains evidence; None if the text is invalid or needs a full parse."""
     try:
         response = _response.decode(text)
         metadata = bytes(response.metadata)
         # A second `_metadata` may be a duplicate, which the decoder does not report, or a key in a completion.
-        if len(metadata) > LONG or sum(1 for _ in _METADATA_KEY.finditer(text)) != 1:
+        if len(metadata) > FULL_PARSE_MAX or sum(1 for _ in _METADATA_KEY.finditer(text)) != 1:
             return None
         _check_utf8(text)  # the decoder does not check strings that it skips
-        beside = ((_BLOCK, response.block), (_AVAILABLE, response.available))
-        return {_METADATA: _parse(metadata), **{key: None for key, raw in beside if bytes(raw)}}
+        siblings = ((_BLOCK, response.block), (_AVAILABLE, response.available))
+        return {_METADATA: _parse(metadata), **{key: None for key, raw in siblings if bytes(raw)}}
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 
 def _check_bounds(data: bytes) -> None:
-    """Raise `EvidenceError` for a text in UTF-8 that is too long, has too many containers, or is too deep."""
-    if len(data) > TEXT_MAX:
-        raise EvidenceError("response", f"at most {TEXT_MAX} bytes", f"{len(data)}")
+    """Raise `EvidenceError` for UTF-8 text that is too long, has too many containers, or is nested too deeply."""
+    if len(data) > RECORD_BYTES_MAX:
+        raise EvidenceError("response", f"at most {RECORD_BYTES_MAX} bytes", f"{len(data)}")
     if data.count(b"[") + data.count(b"{") <= DEPTH_MAX:
         return  # too few for either limit
     try:
@@ -201,25 +211,32 @@ def _too_deep() -> EvidenceError:
 
 
 def _check_utf8(text: bytes) -> None:
-    """Raise `UnicodeDecodeError` if needed. Decodes in pieces: one emoji makes a str of four bytes per character."""
+    """Raise `UnicodeDecodeError` for invalid UTF-8.
+
+    Decodes in pieces, because a single emoji makes a str use four bytes for each character.
+    """
     if not text.isascii():
         decoder = getincrementaldecoder("utf-8")()
-        for start in range(0, len(text), LONG):
-            decoder.decode(text[start : start + LONG], final=start + LONG >= len(text))
+        for start in range(0, len(text), FULL_PARSE_MAX):
+            decoder.decode(text[start : start + FULL_PARSE_MAX], final=start + FULL_PARSE_MAX >= len(text))
 
 
 def _parse(text: str | bytes) -> Any:
     # The standard library's exceptions contain the whole text: drop them before raising EvidenceError.
     try:
-        short = isinstance(text, bytes) and len(text) > LONG and _TOO_MANY_DIGITS not in text.translate(_AS_DIGITS)
+        skip_check = (
+            isinstance(text, bytes)
+            and len(text) > FULL_PARSE_MAX
+            and _TOO_MANY_DIGITS not in text.translate(_AS_DIGITS)
+        )
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        return (_decoder_of_short_integers if short else _decoder).decode(text.removeprefix("\ufeff"))
+        return (_decoder_without_long_integers if skip_check else _decoder).decode(text.removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         expected, got = "JSON in UTF-8", f"byte 0x{error.object[error.start]:02x} at {error.start}"
     except json.JSONDecodeError as error:
         expected, got = "JSON", f"text that is not JSON, from line {error.lineno}, column {error.colno}"
-    except RecursionError:  # the call stack was already deep
+    except RecursionError:  # if the call stack was already deep
         raise _too_deep() from None
     raise EvidenceError("response", expected, got)
 
@@ -263,7 +280,7 @@ def outside_strings(text: bytes | bytearray, characters: bytes) -> bytes:
         characters: ASCII characters except ``"`` and ``\\``.
     """
     marks = bytes(_without_escapes(text).translate(None, bytes({*_ALL_BYTES} - {*characters, 0x22})))
-    # Two quotation marks in a row: a string without any of these characters, or the end of one and the beginning of the
+    # Two adjacent quotation marks enclose a string without any of these characters, or end one string and begin the
     # next. Removing the pair does not change which other characters are inside a string.
     marks = marks.replace(b'""', b"")
     if b'"' not in marks:
@@ -272,19 +289,19 @@ def outside_strings(text: bytes | bytearray, characters: bytes) -> bytes:
     for start in range(0, len(marks), _PIECE):
         parts = marks[start : start + _PIECE].split(b'"')
         outside.append(b"".join(parts[inside::2]))
-        inside ^= (len(parts) - 1) & 1
+        inside ^= (len(parts) - 1) & 1  # whether the next piece starts inside a string
     return b"".join(outside)
 
 
 def _without_escapes(text: bytes | bytearray) -> bytes | bytearray:
-    """Remove escaped backslashes and quotation marks: each remaining quotation mark begins or ends a string."""
+    """Remove escaped backslashes and quotation marks, so that each remaining quotation mark begins or ends a string."""
     if b"\\" not in text:
         return text
     return text.replace(b"\\\\", b"").replace(b'\\"', b"")
 
 
 def require_object(value: Any, where: str) -> dict[Any, Any]:
-    """Return `value` if it is a JSON object. Raises `EvidenceError` that names the field `where`."""
+    """Return `value` if it is a JSON object. Raises `EvidenceError`, which names the field `where`."""
     if not isinstance(value, dict):
         raise EvidenceError(where, "a JSON object", describe_type(value))
     return value

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Final
 
 TIME_MAX: Final = 2**53
-"""Seconds before or after 1970 from which a number is not a time: JSON readers represent smaller integers exactly."""
+"""Exclusive bound on seconds before or after 1970: every JSON reader represents integers below it exactly."""
 
-_TEXT_MAX: Final = 64
-"""Maximum characters of a time given as text."""
+_ISO_8601_MAX: Final = 64
+"""Maximum characters of a time in ISO 8601."""
 
 
 def seconds_of(time: object) -> int | None:
@@ -21,14 +21,14 @@ def seconds_of(time: object) -> int | None:
             Text without an offset is not a time, because the local time zone is unknown.
     """
     if type(time) is str:
-        return _of_text(time)
+        return _seconds_of_text(time)
     if type(time) is float and math.isfinite(time):
         time = math.floor(time)
     return time if type(time) is int and abs(time) < TIME_MAX else None
 
 
-def _of_text(text: str) -> int | None:
-    if not text.isascii() or len(text) > _TEXT_MAX:
+def _seconds_of_text(text: str) -> int | None:
+    if not text.isascii() or len(text) > _ISO_8601_MAX:
         return None
     try:
         moment = datetime.fromisoformat(text.upper())

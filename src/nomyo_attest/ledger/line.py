@@ -29,12 +29,12 @@ import msgspec
 
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import check_payload_id
-from nomyo_attest.evidence.strict_json import TEXT_MAX, JsonObject, check_containers, describe_type
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX, JsonObject, check_containers, describe_type
 from nomyo_attest.evidence.times import seconds_of
 
 LEDGER_FORMAT: Final = "nomyo-attest-ledger/1"
 
-LINE_MAX: Final = TEXT_MAX
+LINE_MAX: Final = RECORD_BYTES_MAX
 """Bytes of the longest line, its newline included: the limit of the evidence reader."""
 
 TORN_STORED_MAX: Final = LINE_MAX // 4

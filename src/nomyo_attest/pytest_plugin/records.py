@@ -151,10 +151,10 @@ def has_lines(path: Path) -> bool:
 def _content_problem(file: BinaryIO, *, lines: bool) -> str:
     """Return why no record can be read, in the words of an audit; empty if no problem was found."""
     from nomyo_attest.evidence.content import can_classify_lines, lines_problem, one_record_problem
-    from nomyo_attest.evidence.strict_json import TEXT_MAX
+    from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 
     if not lines:
-        return one_record_problem(file.read(TEXT_MAX + 1))
+        return one_record_problem(file.read(RECORD_BYTES_MAX + 1))
     head, ended = b"", False
     while not (ended or can_classify_lines(head)):
         block = file.read(_BLOCK)
@@ -164,21 +164,21 @@ def _content_problem(file: BinaryIO, *, lines: bool) -> str:
 
 def _whole(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
     """Yield the only record of a file: its line, offset and text."""
-    from nomyo_attest.evidence.strict_json import TEXT_MAX
+    from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 
-    yield 1, 0, file.read(TEXT_MAX + 1)
+    yield 1, 0, file.read(RECORD_BYTES_MAX + 1)
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
     """Yield each non-blank line: its number, its offset, and its text, cut at the maximum size of a response."""
-    from nomyo_attest.evidence.strict_json import TEXT_MAX
+    from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 
     line = offset = 0
-    while text := file.readline(TEXT_MAX + 2):
+    while text := file.readline(RECORD_BYTES_MAX + 2):
         line, size = line + 1, len(text)
         if text.strip():
             yield line, offset, text.rstrip(b"\r\n")
-        while not text.endswith(b"\n") and (text := file.readline(TEXT_MAX)):
+        while not text.endswith(b"\n") and (text := file.readline(RECORD_BYTES_MAX)):
             size += len(text)
         offset += size
 

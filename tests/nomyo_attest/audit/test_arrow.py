@@ -20,7 +20,7 @@ from nomyo_attest.audit.arrow import (
     rows_to_batch,
 )
 from nomyo_attest.audit.row import COLUMNS, Row, RowFinding, encode_row
-from nomyo_attest.evidence.strict_json import TEXT_MAX
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 from nomyo_attest.testing import Forge
 from tests.nomyo_attest.audit.mixed_bag import GARBAGE, POLICY, mixed_records
 
@@ -117,9 +117,9 @@ def test_text_that_is_not_utf_8_in_a_column_of_strings_is_a_malformed_record() -
 
 
 def test_a_text_too_large_to_be_read_is_unreadable_and_says_how_large_it_is() -> None:
-    found = rows([batch(response=[b" " * TEXT_MAX, b" " * (TEXT_MAX + 1)])])
+    found = rows([batch(response=[b" " * RECORD_BYTES_MAX, b" " * (RECORD_BYTES_MAX + 1)])])
     assert [row.verdict for row in found] == ["contraindicated", "unreadable"]
-    assert found[1].reason == f"expected at most {TEXT_MAX} bytes, got {TEXT_MAX + 1}"
+    assert found[1].reason == f"expected at most {RECORD_BYTES_MAX} bytes, got {RECORD_BYTES_MAX + 1}"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from nomyo_attest.cli import files
 from nomyo_attest.cli.errors import CommandError
-from nomyo_attest.evidence.strict_json import TEXT_MAX
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 from tests.nomyo_attest.cli.runner import run, single_error_line
 
 
@@ -27,11 +27,11 @@ def names() -> list[str]:
 
 
 def test_an_endless_file_is_read_up_to_one_byte_more_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nomyo_attest.evidence.strict_json.TEXT_MAX", 1000)
+    monkeypatch.setattr("nomyo_attest.evidence.strict_json.RECORD_BYTES_MAX", 1000)
     with Path("big").open("wb") as file:
         file.truncate(10_000)
     assert len(files.read_input("big")) == 1001
-    assert TEXT_MAX < 1 << 30
+    assert RECORD_BYTES_MAX < 1 << 30
 
 
 def test_a_caller_may_set_another_limit() -> None:

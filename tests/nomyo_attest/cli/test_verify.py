@@ -150,7 +150,7 @@ UNUSABLE = {
     "utf16.json": (Forge().text().encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
     "gzip.json": (gzip.compress(b"{}"), "is compressed with gzip; unpack it first"),
     "zip.json": (b"PK\x03\x04" + bytes(60), "is a ZIP archive; unpack it first"),
-    "lines.json": (b'{}\n{"a": 1}\n', "has a record on each line; nomyo-attest audit reads such a file"),
+    "lines.json": (b'{}\n{"a": 1}\n', "has a record on each line; use `nomyo-attest audit`, which reads JSON Lines"),
 }
 
 

@@ -22,7 +22,7 @@ from nomyo_attest.evidence.content import (
     one_record_problem,
     wrong_content,
 )
-from nomyo_attest.evidence.strict_json import TEXT_MAX
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 from nomyo_attest.testing import Forge
 
 RESPONSE = Forge(key="p256").response()
@@ -95,7 +95,7 @@ def test_a_file_of_one_record_that_has_none_is_empty(text: bytes) -> None:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_json_lines_under_the_name_of_one_record_are_recognized(end: bytes) -> None:
     for text in (LINE + end + LINE, end + LINE + end + end + LINE + end, b"\xef\xbb\xbf{}" + end + b'{"a":1}'):
-        assert one_record_problem(text) == "has a record on each line; nomyo-attest audit reads such a file"
+        assert one_record_problem(text) == "has a record on each line; use `nomyo-attest audit`, which reads JSON Lines"
         assert ".jsonl" in one_record_problem(text, by_extension=True)
     for text in (LINE, LINE + end, PRETTY + end, LINE + end + b"tail", LINE + end + b"[]", b"{" + end + b"{}"):
         assert one_record_problem(text) == ""
@@ -167,7 +167,7 @@ def test_the_problem_does_not_depend_on_where_the_text_is_cut(parts: list[bytes]
 
 
 def test_no_more_text_is_buffered_than_a_record_may_have() -> None:
-    assert can_classify_lines(b"[" + bytes(TEXT_MAX))
+    assert can_classify_lines(b"[" + bytes(RECORD_BYTES_MAX))
     assert can_classify_lines(b"{" + bytes(HEAD_MAX))
     assert can_classify_lines(b" " * (HEAD_MAX + 1))
     assert can_classify_lines(b"x")

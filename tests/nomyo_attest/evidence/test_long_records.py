@@ -15,7 +15,7 @@ from nomyo_attest.audit.record import RecordAppraiser
 from nomyo_attest.audit.stored_evidence import evidence_to_store, read_stored_evidence
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.response import read_evidence
-from nomyo_attest.evidence.strict_json import LONG, TEXT_MAX, parse_record
+from nomyo_attest.evidence.strict_json import FULL_PARSE_MAX, RECORD_BYTES_MAX, parse_record
 from nomyo_attest.testing import Forge
 
 RESPONSE = Forge().response()
@@ -32,13 +32,13 @@ def logprobs(tokens: int = 5000, lowest: float = -20.5) -> dict[str, Any]:
 
 
 def long(before: str = "", choices: str = "", after: str = "") -> str:
-    """A response of more than `LONG` bytes."""
-    return f'{{{before}"choices": ["{"x" * LONG}"{choices}], "_metadata": {METADATA}{after}}}'
+    """A response of more than `FULL_PARSE_MAX` bytes."""
+    return f'{{{before}"choices": ["{"x" * FULL_PARSE_MAX}"{choices}], "_metadata": {METADATA}{after}}}'
 
 
 def filled(unit: str, head: str = HEAD, tail: str = "0]}") -> bytes:
     """The largest text that consists of `unit`."""
-    number = (TEXT_MAX - len(head.encode()) - len(tail)) // len(unit.encode())
+    number = (RECORD_BYTES_MAX - len(head.encode()) - len(tail)) // len(unit.encode())
     return (head + unit * number + tail).encode()
 
 
@@ -72,9 +72,9 @@ def test_a_long_response_is_read_like_a_short_one(text: str) -> None:
     [
         (long(before='"_metadata": {}, '), "_metadata: expected a unique key"),
         (long(before='"_met\\u0061data": {}, '), "_metadata: expected a unique key"),
-        (long(before='"tpm_attestation": {}, '), "more evidence beside it"),
-        (long(after=', "is_available": false'), "more evidence beside it"),
-        (long(after=', "is_av\\u0061ilable": false'), "more evidence beside it"),
+        (long(before='"tpm_attestation": {}, '), "evidence beside it as well"),
+        (long(after=', "is_available": false'), "evidence beside it as well"),
+        (long(after=', "is_av\\u0061ilable": false'), "evidence beside it as well"),
         (long().replace('"quote_b64"', '"quote_b64": 1, "quote_b64"'), "quote_b64: expected a unique key"),
         (long(choices=", ]"), "expected JSON, got"),
         (long(choices=", 01"), "expected JSON, got"),
@@ -162,5 +162,5 @@ def test_the_evidence_of_a_long_response_is_stored_and_read_again() -> None:
 
 
 def test_evidence_of_more_than_a_mebibyte_is_not_stored() -> None:
-    metadata = json.dumps({**RESPONSE["_metadata"], "more": "x" * LONG})
+    metadata = json.dumps({**RESPONSE["_metadata"], "more": "x" * FULL_PARSE_MAX})
     assert evidence_to_store(f'{{"_metadata": {metadata}}}'.encode()) is None

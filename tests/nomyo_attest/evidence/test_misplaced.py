@@ -208,7 +208,7 @@ def test_other_spellings_of_the_keys_are_reported(record: Any, pointer: str) -> 
 def test_text_that_is_not_one_json_value_is_reported_if_it_contains_evidence(text: str) -> None:
     error = misplaced({"log": text})
     assert error.pointer == "/log"
-    assert "JSON in text that is not one JSON value" in str(error)
+    assert "JSON in text that is not a single JSON value" in str(error)
     assert "jq" not in error.hint
 
 

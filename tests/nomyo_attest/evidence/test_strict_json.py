@@ -15,7 +15,7 @@ from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.strict_json import (
     CONTAINERS_BASE,
     DEPTH_MAX,
-    TEXT_MAX,
+    RECORD_BYTES_MAX,
     JsonObject,
     TooManyContainersError,
     check_containers,
@@ -163,9 +163,9 @@ def test_one_byte_order_mark_is_removed() -> None:
 
 
 def test_text_larger_than_the_maximum_is_refused_without_parsing() -> None:
-    error = refused(" " * (TEXT_MAX + 1))
-    assert (error.expected, error.got) == (f"at most {TEXT_MAX} bytes", str(TEXT_MAX + 1))
-    assert TEXT_MAX > 10 * 1024 * 1024, "the protocol allows prompts of that size"
+    error = refused(" " * (RECORD_BYTES_MAX + 1))
+    assert (error.expected, error.got) == (f"at most {RECORD_BYTES_MAX} bytes", str(RECORD_BYTES_MAX + 1))
+    assert RECORD_BYTES_MAX > 10 * 1024 * 1024, "the protocol allows prompts of that size"
 
 
 SECRET = "the content of the completion"
@@ -195,8 +195,8 @@ HOLDING: dict[str, str | bytes] = {
 
 
 def test_the_length_of_a_str_is_counted_in_bytes_of_utf_8() -> None:
-    text = '"' + "…" * (TEXT_MAX // 3) + '"'
-    assert len(text) < TEXT_MAX < len(text.encode())
+    text = '"' + "…" * (RECORD_BYTES_MAX // 3) + '"'
+    assert len(text) < RECORD_BYTES_MAX < len(text.encode())
     assert refused(text).got == str(len(text.encode()))
 
 

@@ -153,7 +153,7 @@ WHOLE = {
     "JSON with NaN": f"not a policy file: NaN is not JSON; {FORM}",
     "JSON with Infinity": f"not a policy file: -Infinity is not JSON; {FORM}",
     "JSON in UTF-16": "the file is UTF-16 text; save it as UTF-8 "
-    "(Windows PowerShell writes UTF-16 unless it is given `Out-File -Encoding utf8`)",
+    "(Windows PowerShell writes UTF-16 unless you use `Out-File -Encoding utf8`)",
 }
 
 

@@ -19,7 +19,7 @@ def evidence_available(facts: LayoutFacts) -> CheckResult:
     """
     if facts.available:
         return PASS, True, True, ""
-    return UNDECIDED, True, False if facts.denied else None, facts.absence
+    return UNDECIDED, True, False if facts.declared_absent else None, facts.absence
 
 
 def evidence_form(facts: LayoutFacts) -> CheckResult:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from nomyo_attest.audit.sources.source import SourceDamageError, open_regular, os_problem
-from nomyo_attest.evidence.strict_json import TEXT_MAX
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 from nomyo_attest.installation import install_command
 
 CELL_BATCH_BYTES: Final = 1024 * 1024
@@ -192,7 +192,7 @@ class _CellBatcher:
     def add(self, cell: memoryview | None) -> Iterator[ColumnEvent]:
         """Add the next cell; yields the batches that are complete."""
         size = 0 if cell is None else len(cell)
-        if size > TEXT_MAX:
+        if size > RECORD_BYTES_MAX:
             yield from self.flush()
             yield OversizeCell(self._first, size)
             self._first += 1

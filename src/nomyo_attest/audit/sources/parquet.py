@@ -44,7 +44,7 @@ from nomyo_attest.audit.sources.source import (
     open_regular,
     os_problem,
 )
-from nomyo_attest.evidence.strict_json import TEXT_MAX
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 
 MEMORY_BASE: Final = 512 * 1024 * 1024
 MEMORY_PER_BYTE: Final = 16
@@ -104,7 +104,7 @@ class ParquetReader:
                 elif isinstance(event, OversizeCell):
                     line = event.line + 1
                     yield UnreadablePart(
-                        source, event.line, f"{event.size} {TOO_LARGE_PHRASE} {TEXT_MAX}", before + stored.count
+                        source, event.line, f"{event.size} {TOO_LARGE_PHRASE} {RECORD_BYTES_MAX}", before + stored.count
                     )
                 else:
                     problem = problem or event.problem

@@ -20,13 +20,13 @@ from nomyo_attest.audit.sources.source import (
 )
 from nomyo_attest.audit.sources.unpack import decompress
 from nomyo_attest.evidence.content import one_record_problem, wrong_content
-from nomyo_attest.evidence.strict_json import TEXT_MAX
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 
 LINE_BLOCK_BYTES: Final = 1024 * 1024
 """Maximum bytes of a block of lines, unless a single line is longer."""
 
 TOO_LARGE_PHRASE: Final = "bytes; a record has at most"
-"""Between the size of a record and `TEXT_MAX`, in the message on a record that is too large."""
+"""Between the size of a record and `RECORD_BYTES_MAX`, in the message on a record that is too large."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -140,10 +140,10 @@ def _decompress_record(stored: StoredBytes, source: Source) -> bytes:
     text = bytearray()
     for piece in decompress(stored.blocks(), source.packing):
         text += piece
-        if len(text) > TEXT_MAX:
-            size = f"more than {TEXT_MAX} decompressed" if source.packing else f"{source.size}"
+        if len(text) > RECORD_BYTES_MAX:
+            size = f"more than {RECORD_BYTES_MAX} decompressed" if source.packing else f"{source.size}"
             raise SourceDamageError(
-                wrong_content(bytes(text[:64]), by_extension=True) or f"{size} {TOO_LARGE_PHRASE} {TEXT_MAX}"
+                wrong_content(bytes(text[:64]), by_extension=True) or f"{size} {TOO_LARGE_PHRASE} {RECORD_BYTES_MAX}"
             )
     return bytes(text)
 
@@ -208,7 +208,7 @@ class LineCutter:
         blank: number of blank lines so far.
     """
 
-    def __init__(self, block_bytes: int = LINE_BLOCK_BYTES, maximum: int = TEXT_MAX) -> None:
+    def __init__(self, block_bytes: int = LINE_BLOCK_BYTES, maximum: int = RECORD_BYTES_MAX) -> None:
         self.line = 1
         self.blank = 0
         self._block_bytes, self._maximum = block_bytes, maximum

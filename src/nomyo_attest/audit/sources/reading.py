@@ -37,7 +37,7 @@ from nomyo_attest.audit.sources.source import (
 )
 from nomyo_attest.audit.sources.unpack import decompress, detect_packing
 from nomyo_attest.evidence.content import EMPTY, can_classify_lines, lines_problem
-from nomyo_attest.evidence.strict_json import TEXT_MAX
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 
 CHUNK_BYTES: Final = LINE_BLOCK_BYTES
 """Bytes of text at which a chunk is full. A single line, cell or file may be larger."""
@@ -174,4 +174,4 @@ def _text_pieces(source: Source, stored: StoredBytes) -> Iterator[bytes]:
 def _part_of_lines(source: Source, block: LineBlock | LongLine, progress: int) -> Part:
     if isinstance(block, LineBlock):
         return LinesPart(source, block, progress)
-    return UnreadablePart(source, block.line, f"{block.length} {TOO_LARGE_PHRASE} {TEXT_MAX}", progress)
+    return UnreadablePart(source, block.line, f"{block.length} {TOO_LARGE_PHRASE} {RECORD_BYTES_MAX}", progress)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from nomyo_attest.audit.sources.column import CellBatch, OversizeCell, RowCount, UnreadableRows, read_column
-from nomyo_attest.evidence.strict_json import TEXT_MAX
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 from nomyo_attest.installation import install_command
 from tests.nomyo_attest.audit.sources.helpers import numbered_lines
 
@@ -104,13 +104,13 @@ def test_an_extension_type_of_something_else_is_not_text(tmp_path: Path) -> None
 
 
 def test_cells_come_in_pieces_of_a_megabyte_and_those_longer_than_a_record_are_not_sent(tmp_path: Path) -> None:
-    sizes = [400_000, 500_000, 200_000, TEXT_MAX, 1, TEXT_MAX + 1, 2, 3]
+    sizes = [400_000, 500_000, 200_000, RECORD_BYTES_MAX, 1, RECORD_BYTES_MAX + 1, 2, 3]
     path = write(tmp_path / "a.parquet", x=["x" * size for size in sizes])
     assert [
         (event.line, event.size) if isinstance(event, OversizeCell) else [len(cell or b"") for cell in event.cells]
         for event in read_column(str(path), None)
         if isinstance(event, CellBatch | OversizeCell)
-    ] == [[400_000, 500_000], [200_000], [TEXT_MAX], [1], (6, TEXT_MAX + 1), [2, 3]]
+    ] == [[400_000, 500_000], [200_000], [RECORD_BYTES_MAX], [1], (6, RECORD_BYTES_MAX + 1), [2, 3]]
 
 
 def test_bytes_that_are_not_utf_8_are_passed_on_in_the_record(tmp_path: Path) -> None:

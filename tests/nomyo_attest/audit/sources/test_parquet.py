@@ -17,7 +17,7 @@ from pyarrow import parquet as pq
 
 from nomyo_attest.audit.sources import parquet as parquet_module
 from nomyo_attest.audit.sources import read_chunks, take_inventory
-from nomyo_attest.evidence.strict_json import TEXT_MAX
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 from tests.nomyo_attest.audit.recorded import CHILD, children, command_of
 from tests.nomyo_attest.audit.sources.helpers import numbered_lines, read, write_files
 
@@ -59,12 +59,12 @@ def test_every_row_is_a_record_and_files_after_one_another_are_read_by_one_proce
 
 
 def test_a_cell_longer_than_a_record_is_one_unreadable_record() -> None:
-    write("a.parquet", ["{}", "1" * (TEXT_MAX + 1), "1" * TEXT_MAX])
+    write("a.parquet", ["{}", "1" * (RECORD_BYTES_MAX + 1), "1" * RECORD_BYTES_MAX])
     result = read("a.parquet")
     assert [(record.line, len(record.text or b""), record.problem) for record in result.records] == [
         (1, 2, ""),
         (2, 0, "16777217 bytes; a record has at most 16777216"),
-        (3, TEXT_MAX, ""),
+        (3, RECORD_BYTES_MAX, ""),
     ]
 
 
@@ -135,7 +135,7 @@ def test_a_small_file_whose_rows_share_one_large_entry_takes_little_memory(kind:
     (reader,) = children(os.getpid())
     peak = memory_peak(reader)
     records = [record for one in (chunk, *chunks) for record in one.records() if record.name == "a.parquet"]
-    assert {record.problem for record in records} == {f"{size} bytes; a record has at most {TEXT_MAX}"}
+    assert {record.problem for record in records} == {f"{size} bytes; a record has at most {RECORD_BYTES_MAX}"}
     assert [record.line for record in records] == list(range(1, rows + 1))
     assert peak < 400_000_000
 

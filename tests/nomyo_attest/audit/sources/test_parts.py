@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nomyo_attest.audit.sources import read_chunks, take_inventory
 from nomyo_attest.audit.sources.parts import LineBlock, LineCutter, LongLine, PartsChunk, is_blank, split_lines
-from nomyo_attest.evidence.strict_json import TEXT_MAX
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 from tests.nomyo_attest.audit.sources.helpers import gz, read, write_files, zst
 
 BLOB, MAXIMUM = 16, 24
@@ -133,7 +133,7 @@ def test_the_text_of_a_record_is_the_content_of_the_file(name: str, content: byt
 
 @pytest.mark.parametrize(("name", "pack"), [("a.json", bytes), ("a.json.gz", gz), ("a.json.zst", zst)])
 def test_sixteen_mebibytes_are_read_and_one_byte_more_is_refused(name: str, pack: type[bytes]) -> None:
-    text = b"1" * TEXT_MAX
+    text = b"1" * RECORD_BYTES_MAX
     write_files(Path(), {name: pack(text)})
     assert read(name).texts == [text]
     write_files(Path(), {name: (content := pack(text + b"1"))})

@@ -17,7 +17,7 @@ from pyarrow import parquet as pq
 
 from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
 from nomyo_attest.evidence.content import EMPTY
-from nomyo_attest.evidence.strict_json import TEXT_MAX
+from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 from tests.nomyo_attest.audit.sources.helpers import Read, gz, join_lines, numbered_lines, read, write_files, zst
 
 
@@ -29,9 +29,9 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
         {
             "a.jsonl": join_lines(numbered_lines(2500, 1000)),
             "b.jsonl.gz": gz(join_lines(numbered_lines(2500, 1000)))[:-9],
-            "c.ndjson.zst": zst(join_lines([*numbered_lines(2000, 1000), b"", b"1" * (TEXT_MAX + 1), b"{}"])),
+            "c.ndjson.zst": zst(join_lines([*numbered_lines(2000, 1000), b"", b"1" * (RECORD_BYTES_MAX + 1), b"{}"])),
             **{f"d/{number}.json": b"{}" for number in range(700)},
-            "e.json": b"1" * (TEXT_MAX + 1),
+            "e.json": b"1" * (RECORD_BYTES_MAX + 1),
             "f.json.gz": b"x",
             "h.jsonl": b"",
             "readme": b"",
@@ -252,12 +252,12 @@ def test_a_file_without_records_is_unreadable(content: bytes, blank: int) -> Non
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
 def test_a_line_longer_than_a_record_is_one_unreadable_record_and_the_rest_is_read(end: bytes) -> None:
-    long = b"1" * (TEXT_MAX + 1)
+    long = b"1" * (RECORD_BYTES_MAX + 1)
     write_files(Path(), {"a.jsonl": b"first\n" + long[1:] + b"\r\n" + long + end + (b"last" if end else b"")})
     result = read("a.jsonl")
     assert [(record.line, len(record.text or b""), record.problem) for record in result.records] == [
         (1, 5, ""),
-        (2, TEXT_MAX, ""),
+        (2, RECORD_BYTES_MAX, ""),
         (3, 0, "16777217 bytes; a record has at most 16777216"),
     ] + ([(4, 4, "")] if end else [])
     assert result.end.problem == ""
