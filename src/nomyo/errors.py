@@ -202,7 +202,10 @@ class SecurityError(NomyoError):
 
 
 class ResponseError(SecurityError, ValueError):
-    """A response with status 200 could not be decrypted and parsed. The reason is withheld from attackers."""
+    """A response with status 200 could not be decrypted and parsed.
+
+    The reason is not given, since it would help an attacker.
+    """
 
     code = UNREADABLE
     stage = "completion"

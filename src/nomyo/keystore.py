@@ -50,9 +50,9 @@ _USE_A_COPY: Final = "name the file itself, or replace the link with a copy"
 class KeyFolder(_files.Folder):
     """An open folder with key files; created by `open_folder`."""
 
-    def __init__(self, path: Path, descriptor: int | None, objection: KeyStoreError | None = None) -> None:
+    def __init__(self, path: Path, descriptor: int | None, folder_error: KeyStoreError | None = None) -> None:
         super().__init__(path, descriptor)
-        self._folder_error = objection  # raised for everything except links that belong to root
+        self._folder_error = folder_error  # raised for everything except links that belong to root
 
     def holds(self, name: str) -> bool:
         with _key_store_errors(self.path / name, "accessed"):
@@ -150,16 +150,16 @@ def open_folder(path: Path, *, create: bool = False, trusted: bool = True) -> It
         elif not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     try:
-        objection = None
+        folder_error = None
         if trusted and descriptor is not None:
             status = os.fstat(descriptor)
             _check_owner(path, status)
-            objection = _shared_folder_error(path, status)
-            if objection is not None and _is_read_only(descriptor, status):
-                objection = None
-            if objection is not None and not (status.st_uid == _ROOT and status.st_mode & stat.S_ISVTX):
-                raise objection
-        yield KeyFolder(path, descriptor, objection)
+            folder_error = _shared_folder_error(path, status)
+            if folder_error is not None and _is_read_only(descriptor, status):
+                folder_error = None
+            if folder_error is not None and not (status.st_uid == _ROOT and status.st_mode & stat.S_ISVTX):
+                raise folder_error
+        yield KeyFolder(path, descriptor, folder_error)
     finally:
         if descriptor is not None:
             os.close(descriptor)

@@ -74,7 +74,7 @@ class PageLocks:
         self._mutex = threading.Lock()
 
     def claim(self, address: int, size: int) -> PageClaim | None:
-        """Lock the pages of `size` bytes at `address`: all of them, or none and return None."""
+        """Lock all pages of `size` bytes at `address`. Returns None, with none of them locked, if that fails."""
         if self._calls is None:
             return None
         if not self._mutex.acquire(timeout=MUTEX_TIMEOUT):

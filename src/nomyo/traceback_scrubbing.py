@@ -124,6 +124,7 @@ def _means_no_asyncio(error: BaseException) -> bool:
 
 
 def _scrubbed(error: BaseException, method: Callable[..., Any]) -> BaseException:
+    """Return the exception to raise for an `error` of `method`."""
     traceback = error.__traceback__
     if type(error) is TypeError and traceback is not None and traceback.tb_next is None:
         # Raised by the call itself: an argument is missing or unknown. The message only contains parameter names.
