@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from nomyo.cli.connection import command_error
     from nomyo.cli.conversation import Chat, converse
-    from nomyo.cli.terminal import refusal_text
+    from nomyo.cli.terminal import refusal_text, stored_evidence_text
     from nomyo.errors import AttestationError, NomyoError
 
     options = {name: value for name, value in options.items() if value is not None}
@@ -117,7 +117,9 @@ def run(arguments: argparse.Namespace) -> int:
                 chat.ask([*messages, {"role": "user", "content": prompt}])
         except AttestationError as refusal:
             assert policy is not None  # without a policy there is no gate
-            print_stderr(refusal_text(refusal.result, policy, text_style(stream=sys.stderr)))
+            style = text_style(stream=sys.stderr)
+            print_stderr(refusal_text(refusal.result, policy, style))
+            print_stderr(f"\n{stored_evidence_text(refusal.evidence_log, evidence_log, style)}")
             return EXIT_NOT_AFFIRMED
         except NomyoError as error:
             raise command_error(error, chat.host, keyless=client.api_key is None) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import sys
 from collections.abc import Mapping
@@ -98,3 +99,27 @@ def refusal_text(result: AttestationResult, policy: AppraisalPolicy, style: Text
     return "\n\n".join(
         [verdict_line(result.to_dict(), style), body_text(result, policy, style), "\n".join(style.wrap(note))]
     )
+
+
+def stored_evidence_text(stored: Mapping[str, Any] | None, ledger: str | None, style: TextStyle) -> str:
+    """Say where the evidence of a refused response is, and how to examine it.
+
+    Args:
+        stored: `AttestationError.evidence_log`.
+        ledger: the value of --evidence-log.
+        style: the style of the text.
+    """
+    from nomyo_attest.report.formatting import sanitize
+
+    if stored is not None and stored.get("stored") and ledger is not None:
+        command = f"tail -n 1 {shlex.quote(ledger)} > refused.jsonl"
+        text = (
+            f"The evidence is record {stored['number']} of {ledger}, now its last line. `nomyo-attest verify` and "
+            "`nomyo-attest policy learn` read a file that contains this line alone:"
+        )
+    else:
+        command = 'nomyo chat --evidence-log evidence.jsonl "Hello"'
+        text = (
+            "The evidence is not stored. To record evidence of this server, send a harmless prompt with --evidence-log:"
+        )
+    return "\n".join([*style.wrap(sanitize(text)), f"  {sanitize(command)}"])

@@ -50,6 +50,7 @@ class _Accepted(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: the name of the response, used as the label of its values.
         evidence: the evidence as read; its PCR values are signed.
+        payload_id: the payload id that the caller gave; None if it gave none.
         hierarchy: the hierarchy of which the AIK is a primary key; None if it is not one.
         clock_safe: TPMS_CLOCK_INFO.safe.
         firmware_version: TPMS_ATTEST.firmwareVersion.
@@ -58,6 +59,7 @@ class _Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     evidence: Evidence
+    payload_id: str | None
     hierarchy: str | None
     clock_safe: bool
     firmware_version: int
@@ -69,6 +71,7 @@ def learn(
     *,
     names: Sequence[str] | None = None,
     payload_id: str | None = None,
+    payload_ids: Sequence[str | None] | None = None,
     nonce: bytes | None = None,
     policy_id: str = "learned",
     description: str | None = None,
@@ -83,6 +86,7 @@ def learn(
         responses: responses of machines that you trust, each as `nomyo_attest.appraise` takes it.
         names: a name for each response, used as the label of its values. By default ``"response 1"`` and so on.
         payload_id: the payload id of the request, for a single response that does not record it.
+        payload_ids: for each response, the payload id of its request; None for the one that the response records.
         nonce: the extraData that was quoted, instead of a payload id; for a single response too.
         policy_id: the policy's id, one line of 1 to 200 characters.
         description: the policy's description; by default ``"Learned from …"``.
@@ -104,10 +108,16 @@ def learn(
         raise ValueError(f"names has {len(names)} entries for {len(given)} responses")
     if len(given) > 1 and (payload_id is not None or nonce is not None):
         raise ValueError(f"payload_id and nonce apply to a single response, but {len(given)} were given")
+    if payload_ids is None:
+        payload_ids = [payload_id] * len(given)
+    elif payload_id is not None or nonce is not None:
+        raise ValueError("give payload_ids, or payload_id or nonce, not both")
+    elif len(payload_ids) != len(given):
+        raise ValueError(f"payload_ids has {len(payload_ids)} entries for {len(given)} responses")
     accepted: list[_Accepted] = []
     refused: list[RefusedResponse] = []
-    for name, response in zip(names, given, strict=True):
-        outcome = _appraise_one(response, name, payload_id, nonce, allow_test_keys=allow_test_keys)
+    for name, response, sent in zip(names, given, payload_ids, strict=True):
+        outcome = _appraise_one(response, name, sent, nonce, allow_test_keys=allow_test_keys)
         if isinstance(outcome, _Accepted):
             accepted.append(outcome)
         else:
@@ -120,7 +130,7 @@ def learn(
         description = f"Learned from {_names_text(names)}"
     text, notices = _write(accepted, policy_id=policy_id, description=description)
     policy = AppraisalPolicy.from_dict(tomllib.loads(text))
-    _check_affirms(policy, accepted, payload_id, nonce)
+    _check_affirms(policy, accepted, nonce)
     return LearnedPolicy(text, policy, notices)
 
 
@@ -138,6 +148,8 @@ def _appraise_one(
 ) -> _Accepted | RefusedResponse:
     """Appraise one response; return it if it can be learned from, or why it is rejected."""
     try:
+        if isinstance(response, EvidenceError):
+            raise response
         evidence = response if isinstance(response, Evidence) else Evidence.from_response(response)
     except MisplacedEvidenceError as error:
         problem = str(error).removesuffix(f"; {error.hint}")
@@ -162,6 +174,7 @@ def _appraise_one(
         name=name,
         test_key=result.test_key,
         evidence=evidence,
+        payload_id=payload_id,
         hierarchy=result.hierarchy,
         clock_safe="clock.safe" not in result.failed,
         firmware_version=parse_attest(evidence.quote).value.firmware_version,
@@ -182,13 +195,11 @@ def _cause(result: AttestationResult) -> Finding:
     return min(found, key=lambda one: one.outcome is not Outcome.FAIL)
 
 
-def _check_affirms(
-    policy: AppraisalPolicy, accepted: Sequence[_Accepted], payload_id: str | None, nonce: bytes | None
-) -> None:
+def _check_affirms(policy: AppraisalPolicy, accepted: Sequence[_Accepted], nonce: bytes | None) -> None:
     """Check that the policy affirms the responses it was learned from. Raises `LearningError`."""
     expected = {Verdict.AFFIRMING} if "clock.safe" not in policy.rules else {Verdict.AFFIRMING, Verdict.WARNING}
     for one in accepted:
-        result = appraise(one.evidence, policy, payload_id=payload_id, nonce=nonce)
+        result = appraise(one.evidence, policy, payload_id=one.payload_id, nonce=nonce)
         if result.verdict not in expected:
             rules = ", ".join((*result.failed, *result.undecided))
             raise LearningError(

@@ -93,7 +93,7 @@ def appraise(
 
     Args:
         response: a whole response, its `_metadata` or the bare `tpm_attestation` block, as dict, str or bytes; or an
-            `Evidence`.
+            `Evidence`, or the `EvidenceError` that reading one raised.
         policy: the appraisal policy.
         payload_id: the payload id of the request; by default the one recorded in the response's `_metadata`.
         nonce: the expected extraData, 1 to 64 bytes, instead of a payload id.
@@ -113,7 +113,8 @@ def appraise(
         if not all(type(blob) is bytes for blob in (response.quote, response.signature, response.aik_public)):
             raise TypeError("the blobs of an Evidence must be bytes; use Evidence.from_response")
         return examine(response, policy, payload_id, nonce, now)[1]
-    return examine(try_to_read(response), policy, payload_id, nonce, now)[1]
+    evidence = response if isinstance(response, EvidenceError) else try_to_read(response)
+    return examine(evidence, policy, payload_id, nonce, now)[1]
 
 
 def try_to_read(response: object) -> Evidence | EvidenceError:

@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from nomyo_attest.audit.row import COLUMNS
-from nomyo_attest.errors import EvidenceError
-from nomyo_attest.evidence.response import BLOCK, METADATA
+from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, without_traceback
+from nomyo_attest.evidence.response import BLOCK, METADATA, Evidence, read_evidence
 from nomyo_attest.evidence.strict_json import (
     FULL_PARSE_MAX,
     RECORD_BYTES_MAX,
@@ -70,6 +70,32 @@ class RepairError(Exception):
         size = repair.get("bytes") if isinstance(repair, dict) else None
         rest = f"{size} bytes" if type(size) is int else "an unknown part"
         super().__init__(f"the ledger's line was torn when its writer stopped; {rest} of it remained")
+
+
+def read_one_record(text: bytes) -> tuple[Evidence | EvidenceError, str | None]:
+    """Read one record as an audit does: a response, a line of a ledger, or a verdict with its evidence.
+
+    Returns:
+        The evidence, or the error if it is malformed, and the payload id that the client passed to its appraisal, which
+        an appraisal must use; None for a response, and for a line whose client passed none.
+
+    Raises:
+        MisplacedEvidenceError: the evidence is not at the top level of the record.
+        RepairError: the record is a ledger's line that replaces a torn line.
+    """
+    payload_id: str | None = None
+    try:
+        stored = read_stored_evidence(text)
+        if stored is None:
+            return read_evidence(text), None
+        if stored.problem is not None:
+            raise stored.problem
+        payload_id = stored.payload_id
+        return read_evidence(stored.evidence), payload_id
+    except MisplacedEvidenceError:
+        raise
+    except EvidenceError as error:
+        return without_traceback(error), payload_id
 
 
 class _LinePart(msgspec.Struct):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from nomyo_attest.cli.arguments import TIMES, load_policy, parse_nonce, parse_payload_id, parse_time
 from nomyo_attest.cli.console import json_text, print_json, print_output, text_style
 from nomyo_attest.cli.errors import EXIT_NOT_AFFIRMED, EXIT_OK, EXIT_UNUSABLE, CommandError, print_error
-from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, check_output, read_record, refuse_many, write_output
+from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, check_output, refuse_many, write_output
+from nomyo_attest.cli.one_record import read_one
 from nomyo_attest.cli.progress import track_items
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ class Verify:
     `nomyo-attest schema result` prints the schema of a result. A file that cannot
     be read has an error instead of a result.
 
-    Each file contains one record. For files of many records (.jsonl, .gz, .parquet
-    and others) use nomyo-attest audit.
+    Each file contains one record: a response, or one line of a ledger, which is
+    appraised with the payload id that the client sent. For files of many records,
+    use nomyo-attest audit.
 
     exit status:
       0  every verdict is affirming or warning
@@ -90,9 +92,6 @@ class Verify:
         policy = load_policy(arguments.policy)
 
         from nomyo_attest.appraisal import Verdict, appraise
-        from nomyo_attest.appraisal.verifier import try_to_read
-        from nomyo_attest.errors import MisplacedEvidenceError
-        from nomyo_attest.evidence import Evidence
         from nomyo_attest.report.explain import body_text, head_text, limits_text, summary_text, test_keys_text
         from nomyo_attest.report.formatting import sanitize
 
@@ -110,20 +109,13 @@ class Verify:
         gap = ""
         for name in track_items(arguments.files, "appraising"):
             try:
-                content = read_record(name)
+                record = read_one(name, payload_id=payload_id, nonce=nonce)
             except CommandError as error:
                 print_error(str(error))
                 counts["unreadable"] += 1
                 documents.append({"file": name, "error": str(error)})
                 continue
-            evidence = try_to_read(content)
-            if isinstance(evidence, MisplacedEvidenceError):
-                print_error(f"{name}: {evidence}")
-                counts["unreadable"] += 1
-                documents.append({"file": name, "error": f"{name}: {evidence}"})
-                continue
-            given = evidence if isinstance(evidence, Evidence) else content
-            result = appraise(given, policy, payload_id=payload_id, nonce=nonce, now=now)
+            result = appraise(record.evidence, policy, payload_id=record.payload_id, nonce=nonce, now=now)
             counts[result.verdict.value] += 1
             if result.test_key:
                 made_for_tests.append(name)
@@ -187,19 +179,14 @@ class Inspect:
         """Run the command; returns the exit status. Raises `CommandError`."""
         name = arguments.file
         check_inputs([name])
-        content = read_record(name)
+        evidence = read_one(name).evidence
 
-        from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, UnsupportedError
-        from nomyo_attest.evidence import Evidence
+        from nomyo_attest.errors import EvidenceError, UnsupportedError
         from nomyo_attest.report.inspection import inspection, inspection_text
 
-        try:
-            evidence = Evidence.from_response(content)
-        except MisplacedEvidenceError as error:
-            raise CommandError(f"{name}: {error}") from None
-        except EvidenceError as error:
+        if isinstance(evidence, EvidenceError):
             hint = "compare it with nomyo-attest schema evidence"
-            raise CommandError(f"{name}: {error}; {hint}", status=EXIT_NOT_AFFIRMED) from None
+            raise CommandError(f"{name}: {evidence}; {hint}", status=EXIT_NOT_AFFIRMED)
         document, errors = inspection(evidence)
         if arguments.format == "json":
             print_json({"format": document.pop("format"), "file": name, **document})

@@ -12,10 +12,16 @@ from nomyo_attest.cli.errors import CommandError
 
 STANDARD_INPUT: Final = "-"
 
-EVIDENCE_FILE: Final = "a recorded response, its _metadata or its tpm_attestation; - is standard input"
-"""The help of an argument that `read_input` reads."""
+EVIDENCE_FILE: Final = (
+    "a recorded response, its _metadata, its tpm_attestation, or one line of a ledger; - is standard input"
+)
+"""The help of an argument that `read_record` reads."""
 
-OF_MANY: Final = (".jsonl", ".ndjson", ".gz", ".zst", ".parquet")
+ONE_LINE: Final = "to read one line, write it to a file of its own: tail -n 1 evidence.jsonl > line.jsonl"
+"""The hint for a file of many records."""
+
+_LINES: Final = (".jsonl", ".ndjson")
+_OF_MANY: Final = (*_LINES, ".gz", ".zst", ".parquet")
 """Extensions of files in which an audit looks for many records."""
 
 _HINTS: Final = {
@@ -59,24 +65,51 @@ def read_record(name: str) -> bytes:
     """
     from nomyo_attest.evidence.content import one_record_problem
 
-    refuse_many([name], "name a file in it" if os.path.isdir(name) else "write one of them to a .json file")  # noqa: PTH112
+    refuse_many([name], "")
     content = read_input(name)
     problem = one_record_problem(content)
     if problem:
-        raise CommandError(f"{'standard input' if name == STANDARD_INPUT else name}: {problem}")
+        several = problem.startswith("has a record on each line")
+        hint = f"; {ONE_LINE}" if several else ""
+        raise CommandError(f"{'standard input' if name == STANDARD_INPUT else name}: {problem}{hint}")
     return content
 
 
-def refuse_many(names: list[str], hint: str) -> None:
-    """Refuse folders, and extensions of files in which an audit looks for many records. Raises `CommandError`."""
+def refuse_many(names: list[str], audit_hint: str) -> None:
+    """Refuse folders, compressed files, and files of many records. Raises `CommandError`.
+
+    A file whose extension is that of many records is accepted if it has one line.
+
+    Args:
+        names: the files.
+        audit_hint: how to audit these files instead; empty for a command that has no such counterpart.
+    """
     for name in names:
         if os.path.isdir(name):  # noqa: PTH112 - a name as typed
-            raise CommandError(f"{name}: is a folder; this command reads files of one record; {hint}")
-        if name.lower().endswith(OF_MANY):
-            kind = "compressed files" if name.lower().endswith((".gz", ".zst")) else "files of many records"
             raise CommandError(
-                f"{name}: its extension is that of {kind}; this command reads files of one record; {hint}"
+                f"{name}: is a folder; this command reads files of one record; {audit_hint or 'name a file in it'}"
             )
+        extension = Path(name).suffix.lower()
+        if extension not in _OF_MANY or (extension in _LINES and _has_one_line(name)):
+            continue
+        kind = "compressed files" if extension in (".gz", ".zst") else "files of many records"
+        hints = [ONE_LINE] if extension in _LINES else []
+        if audit_hint or not hints:
+            hints.append(audit_hint or "write one of them to a .json file")
+        raise CommandError(
+            f"{name}: its extension is that of {kind}; this command reads files of one record; {'; '.join(hints)}"
+        )
+
+
+def _has_one_line(name: str) -> bool:
+    """Whether a file has at most one line with content. Other than regular files cannot be read twice: False."""
+    if os.path.exists(name) and not os.path.isfile(name):  # noqa: PTH110, PTH113 - a name as typed
+        return False
+    try:
+        content = read_input(name)
+    except CommandError:
+        return True  # the reader of the record reports the error
+    return sum(1 for line in content.splitlines() if line.strip()) <= 1
 
 
 def unreadable(name: str, error: Exception) -> CommandError:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import POLICY_FILE, TIMES, load_policy, parse_nonce, parse_payload_id, parse_time
 from nomyo_attest.cli.console import print_json, print_output, text_style
-from nomyo_attest.cli.errors import EXIT_NOT_AFFIRMED, EXIT_OK, EXIT_UNUSABLE, CommandError, print_error
-from nomyo_attest.cli.files import EVIDENCE_FILE, STANDARD_INPUT, check_inputs, check_output, read_record, write_output
+from nomyo_attest.cli.errors import EXIT_NOT_AFFIRMED, EXIT_OK, CommandError, print_error
+from nomyo_attest.cli.files import EVIDENCE_FILE, STANDARD_INPUT, check_inputs, check_output, write_output
+from nomyo_attest.cli.one_record import OneRecord, read_one
 from nomyo_attest.report.formatting import count, sanitize
 
 if TYPE_CHECKING:
@@ -127,27 +128,27 @@ _OPTIONS: Final = {
 
 def _learn(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes | None, policy_id: str) -> LearnedPolicy:
     """Read every file and learn from all of them. Prints an error for each that is refused, and raises the last one."""
-    from nomyo_attest.errors import LearningError, MisplacedEvidenceError, PolicyError
+    from nomyo_attest.errors import LearningError, PolicyError
     from nomyo_attest.policy import learn
 
     files: list[str] = arguments.files
     short = [PurePath(file).name if file != STANDARD_INPUT else "standard input" for file in files]
     names = short if len(set(short)) == len(short) else files
     file_of = dict(zip(names, files, strict=True))
-    contents: dict[str, bytes] = {}
+    records: dict[str, OneRecord] = {}
     problems: dict[str, CommandError] = {}
     for name, file in file_of.items():
         try:
-            contents[name] = read_record(file)
+            records[name] = read_one(file, payload_id=payload_id, nonce=nonce)
         except CommandError as error:
             problems[name] = error
     learned = None
     try:
-        if contents:
+        if records:
             learned = learn(
-                contents.values(),
-                names=list(contents),
-                payload_id=payload_id,
+                [record.evidence for record in records.values()],
+                names=list(records),
+                payload_ids=None if nonce is not None else [record.payload_id for record in records.values()],
                 nonce=nonce,
                 policy_id=policy_id,
                 description=arguments.description,
@@ -160,8 +161,8 @@ def _learn(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes |
             hint = refused.hint
             for parameter, option in _OPTIONS.items():
                 hint = hint.replace(parameter, option)
-            status = EXIT_UNUSABLE if isinstance(refused.error, MisplacedEvidenceError) else EXIT_NOT_AFFIRMED
-            problems[refused.name] = CommandError(f"{file_of[refused.name]}: {refused.problem}; {hint}", status=status)
+            message = f"{file_of[refused.name]}: {refused.problem}; {hint}"
+            problems[refused.name] = CommandError(message, status=EXIT_NOT_AFFIRMED)
     except PolicyError as error:  # the id that was given
         raise CommandError(f"{error.where}: {error.problem}; {error.hint}") from None
     if problems:

@@ -165,19 +165,16 @@ class RefusedError(Exception):
 def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, place: str) -> AttestationResult:
     """Appraise one record: a response, a ledger line or a stored verdict. Raises `RefusedError`."""
     from nomyo_attest.appraisal import appraise
-    from nomyo_attest.appraisal.verifier import try_to_read
-    from nomyo_attest.audit.stored_evidence import RepairError, read_stored_evidence
-    from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError
+    from nomyo_attest.audit.stored_evidence import RepairError, read_one_record
+    from nomyo_attest.errors import MisplacedEvidenceError
 
     try:
-        stored = read_stored_evidence(text)
-    except (EvidenceError, RepairError) as error:
+        evidence, payload_id = read_one_record(text)
+    except MisplacedEvidenceError as error:
+        raise RefusedError("the evidence is not at the top level", f"{place}: {sanitized(str(error))}") from None
+    except RepairError as error:
         raise RefusedError("the evidence cannot be read", f"{place}: {sanitized(str(error))}") from None
-    given, payload_id = (text, None) if stored is None else (stored.evidence, stored.payload_id)
-    evidence = try_to_read(given)
-    if isinstance(evidence, MisplacedEvidenceError):
-        raise RefusedError("the evidence is not at the top level", f"{place}: {sanitized(str(evidence))}")
-    return appraise(given if isinstance(evidence, EvidenceError) else evidence, policy, payload_id=payload_id, now=at)
+    return appraise(evidence, policy, payload_id=payload_id, now=at)
 
 
 def explanation(

@@ -38,6 +38,7 @@ def test_a_refusal_shows_the_findings_and_never_the_answer(router: PlainRouter, 
         assert "\n  FAIL  pcr.values\n" in ran.err
         assert "remediation" in ran.err
         assert "The response is not released. The prompt has been sent" in ran.err
+        assert "\n  nomyo chat --evidence-log " in ran.err
         assert PROMPT not in ran.err
 
 

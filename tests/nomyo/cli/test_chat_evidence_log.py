@@ -25,7 +25,10 @@ def test_answers_and_refusals_are_kept(router: PlainRouter, policy: str, here: P
     assert run("chat", "--policy", policy, "--evidence-log", LEDGER, PROMPT).out == f"{PROMPT}\n"
     assert run("chat", "--evidence-log", LEDGER, PROMPT).status == 0
     router.attest = lambda payload_id: evidence(payload_id, b"other firmware")
-    assert run("chat", "--policy", policy, "--evidence-log", LEDGER, PROMPT).status == 1
+    refused = run("chat", "--policy", policy, "--evidence-log", LEDGER, PROMPT)
+    assert refused.status == 1
+    assert f"record 3 of {LEDGER}" in refused.err
+    assert refused.err.endswith(f"\n  tail -n 1 {LEDGER} > refused.jsonl\n")
     verdicts = [record["result"] and record["result"]["verdict"] for record in records()]
     assert verdicts == ["affirming", None, "contraindicated"]
     assert PROMPT not in Path(LEDGER).read_text(encoding="utf-8")
