@@ -13,7 +13,7 @@ from nomyo_attest.testing import Forge
 from tests.nomyo_attest.cli.runner import run, single_error_line
 
 SENT = "the-id-that-was-sent"
-MORE = {"recorded_at": "2026-01-01T00:00:00.000000Z", "refused": None, "whole": True, "result": {}}
+MORE: dict[str, Any] = {"recorded_at": "2026-01-01T00:00:00.000000Z", "refused": None, "whole": True, "result": {}}
 
 
 def ledger_line(forge: Forge, *, given: bool = True, payload_id: str = SENT) -> dict[str, Any]:
