@@ -72,7 +72,7 @@ def test_without_a_tpm_the_test_skips_and_says_what_is_missing(run: Run) -> None
 def test_where_a_tpm_is_required_and_missing_the_test_fails(run: Run) -> None:
     printed = run("assert True", swtpm=False, required="1")
     assert "1 skipped, 1 error" in printed
-    assert "NOMYO_REQUIRE_TPM=1, yet this test skipped" in printed
+    assert "NOMYO_REQUIRE_TPM=1, but this test was skipped" in printed
     assert "the program swtpm" in printed
 
 
@@ -95,7 +95,7 @@ def test_without_java_a_test_on_spark_skips_and_says_so(run: Run) -> None:
 def test_where_spark_is_required_and_missing_the_test_fails(run: Run) -> None:
     printed = run("assert True", marker="spark", required="1")
     assert "1 skipped, 1 error" in printed
-    assert "NOMYO_REQUIRE_SPARK=1, yet this test skipped" in printed
+    assert "NOMYO_REQUIRE_SPARK=1, but this test was skipped" in printed
 
 
 def test_a_test_module_that_uses_the_tpm_library_carries_the_marker(root: Path) -> None:

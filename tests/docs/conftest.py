@@ -1,4 +1,4 @@
-"""With xdist, the examples of a document run in one process, in its order: they share a folder and a namespace."""
+"""Run the examples of a document in order and in one process, also with xdist: they share a folder and a namespace."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def document_of(nodeid: str) -> str:
-    """The document of an example, from an id such as `…::test_…[docs/gate.md:154]`; the file of any other test."""
+    """Return the document of an example with an id such as `…::test_…[docs/gate.md:154]`; the file of other tests."""
     document, line, _ = nodeid.partition("[")[2].rpartition(":")
     return document if line else nodeid.partition("::")[0]

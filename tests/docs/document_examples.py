@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 ANYTHING = "…"
 SECONDS = 180
-# Readers would type these in, too, and no test would notice when they stop working.
+# Readers would run these blocks too, but no test would notice that they stop working.
 UNCHECKED = {"bash", "doctest", "py", "py3", "pycon", "python3", "sh", "shell", "shell-session", "zsh"}
 WITH_ROUTER = re.compile(r"^<!-- with-router -->$", re.MULTILINE)
 COMMENT = re.compile(
@@ -125,7 +125,7 @@ def check_printed(example: Example) -> None:
 
 
 def write_file(name: str) -> Callable[[Example], None]:
-    """Make the evaluator that writes a block to `name`, a path inside the working folder."""
+    """Return an evaluator that writes a block to `name`, a path inside the working folder."""
 
     def write(example: Example) -> None:
         path = Path(name)
@@ -137,9 +137,9 @@ def write_file(name: str) -> Callable[[Example], None]:
 
 
 def run_console(example: Example) -> None:
-    """Type the commands of a terminal block and compare what they print."""
+    """Run the commands of a terminal block and compare their output."""
     for command, expected in commands(example):
-        done = subprocess.run(
+        completed = subprocess.run(
             ["bash", "-c", command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -149,16 +149,16 @@ def run_console(example: Example) -> None:
             timeout=SECONDS,
             check=False,
         )
-        compare(example, f"$ {command}", expected, done.stdout)
-        if done.returncode:
+        compare(example, f"$ {command}", expected, completed.stdout)
+        if completed.returncode:
             raise ExampleError(
-                f"{example.path}:{example.line}: `{command}` ended with status {done.returncode}, which the document "
-                f"does not show; where it should, write `{command}; echo $?`. It printed:\n{done.stdout}"
+                f"{example.path}:{example.line}: `{command}` ended with undocumented status {completed.returncode}; "
+                f"to document it, write `{command}; echo $?`. Output:\n{completed.stdout}"
             )
 
 
 def commands(example: Example) -> Iterator[tuple[str, str]]:
-    """Take a terminal block apart into commands and what each prints."""
+    """Split a terminal block into commands and the output of each."""
     typed: list[str] = []
     printed: list[str] = []
     for line in str(example.parsed).splitlines():
@@ -178,14 +178,14 @@ def commands(example: Example) -> Iterator[tuple[str, str]]:
 
 
 def terminal() -> dict[str, str]:
-    """The environment of a plain terminal of 80 columns in which this environment's commands are found first."""
-    kept = {name: value for name, value in os.environ.items() if name not in {"FORCE_COLOR", "PYTHONWARNINGS"}}
+    """Return the variables of a plain terminal of 80 columns, with this environment's commands first on the path."""
+    inherited = {name: value for name, value in os.environ.items() if name not in {"FORCE_COLOR", "PYTHONWARNINGS"}}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return kept | {"PATH": path, "COLUMNS": "80", "NO_COLOR": "1", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
+    return inherited | {"PATH": path, "COLUMNS": "80", "NO_COLOR": "1", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
 
 
 def compare(example: Example, what: str, expected: str, got: str) -> None:
-    """Raise `ExampleError` with a diff unless `got` is `expected`; blanks at line ends do not count."""
+    """Raise `ExampleError` with a diff unless `got` is `expected`; trailing spaces are ignored."""
     want, have = ("\n".join(line.rstrip() for line in text.strip("\n").split("\n")) for text in (expected, got))
     if re.fullmatch(".*".join(re.escape(part) for part in want.split(ANYTHING)), have, re.DOTALL) is None:
         diff = difflib.unified_diff(want.split("\n"), have.split("\n"), "the document", "what it prints", lineterm="")

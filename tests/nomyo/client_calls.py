@@ -1,4 +1,4 @@
-"""Calls of the client over a real wire, and what comes of them: what the tests of the whole client share."""
+"""Make calls with the client over a real connection and examine the results."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ T = TypeVar("T")
 
 
 def policy(**changes: Any) -> na.AppraisalPolicy:
-    """The policy that the soft TPM's evidence satisfies, changed."""
+    """Return a policy that the soft TPM's evidence satisfies, with changes."""
     return na.AppraisalPolicy.from_dict({**Forge().policy(), **changes})
 
 
 def run(work: Coroutine[Any, Any, T], seconds: float = PATIENCE, *, debug: bool | None = None) -> T:
-    """Run a coroutine on an event loop of its own; an `AssertionError` where it hangs."""
+    """Run a coroutine on a new event loop; raise `AssertionError` if it hangs."""
 
     async def main() -> T:
         limit = asyncio.timeout(seconds)
@@ -40,19 +40,19 @@ def run(work: Coroutine[Any, Any, T], seconds: float = PATIENCE, *, debug: bool 
                 return await work
         except TimeoutError:
             if limit.expired():
-                raise AssertionError(f"it hangs: nothing for {seconds:g} s") from None
+                raise AssertionError(f"the call hangs: no result after {seconds:g} s") from None
             raise
 
     return asyncio.run(main(), debug=debug)
 
 
 async def ask(client: SecureChatCompletion, prompt: str = PROMPT, **arguments: Any) -> dict[str, Any]:
-    """One call."""
+    """Make one call."""
     return await client.create(MODEL, [{"role": "user", "content": prompt}], **arguments)
 
 
 def content(completion: dict[str, Any]) -> str:
-    """What the model said: the router echoes the last message."""
+    """Return the text of the completion; the router echoes the last message."""
     text = completion["choices"][0]["message"]["content"]
     assert isinstance(text, str)
     return text
@@ -61,7 +61,7 @@ def content(completion: dict[str, Any]) -> str:
 class Wire:
     """Calls to one router over TLS.
 
-    donor: a client whose key pair all others use: making or loading one takes a second.
+    donor: a client whose key pair all others share, since generating or loading one takes a second.
     """
 
     def __init__(self, router: PlainRouter, donor: SecureChatCompletion) -> None:
@@ -69,18 +69,18 @@ class Wire:
         self._donor = donor
 
     def client(self, **options: Any) -> SecureChatCompletion:
-        """A client of the router; without retries unless they are asked for."""
-        given = {"base_url": self.router.url, "api_key": API_KEY, "max_retries": 0, "timeout": 30.0}
-        return self._donor.with_options(**{**given, **options})
+        """Create a client of the router, without retries by default."""
+        defaults = {"base_url": self.router.url, "api_key": API_KEY, "max_retries": 0, "timeout": 30.0}
+        return self._donor.with_options(**{**defaults, **options})
 
     def ask(self, options: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
-        """What comes of one call of a client of its own."""
+        """Make one call with a new client; return the response."""
         return self.ask_repeatedly(1, options, **arguments)[0]
 
     def ask_repeatedly(
         self, times: int, options: dict[str, Any] | None = None, **arguments: Any
     ) -> list[dict[str, Any]]:
-        """What comes of calls of one client, one after the other."""
+        """Make calls with one new client, one after the other; return the responses."""
 
         async def calls() -> list[dict[str, Any]]:
             async with self.client(**options or {}) as client:
@@ -89,11 +89,11 @@ class Wire:
         return self.run(calls())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine, on an event loop of its own."""
+        """Run a coroutine on a new event loop."""
         return run(work)
 
     def refused(self, kind: type[E], options: dict[str, Any] | None = None, **arguments: Any) -> E:
-        """The error that a call raises, which must be of this class exactly and of no other below it."""
+        """Return the error that a call raises; its class must be exactly `kind`, not a subclass."""
         with pytest.raises(kind) as caught:
             self.ask(options, **arguments)
         assert type(caught.value) is kind
@@ -101,7 +101,7 @@ class Wire:
 
     @property
     def posts(self) -> list[Recorded]:
-        """The requests at the completion path, as the router saw them."""
+        """The requests that the router received at the completion path."""
         return self.router.posts
 
     @property
@@ -111,16 +111,16 @@ class Wire:
 
 
 def error_facts(error: NomyoError) -> tuple[str, int, str, bool]:
-    """What every error says of its call: the code (of a SecurityError), the tries, the stage, and if one may retry."""
+    """Return the code of an error (of a `SecurityError`), its attempts, its stage, and whether it is retryable."""
     return getattr(error, "code", ""), error.attempts, error.stage, error.retryable
 
 
 def only(values: Iterable[T]) -> T:
-    """The one value there is."""
+    """Return the only value."""
     (value,) = values
     return value
 
 
 def shared_key_pair() -> rsa.RSAPrivateKey:
-    """The key pair of tests in which a client's key is made without taking a second."""
+    """Return a cached key pair for clients, since generating one takes a second."""
     return server_keys.pair(1003, 3072)

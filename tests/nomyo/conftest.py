@@ -1,4 +1,4 @@
-"""A router of the test folder `wire` and calls to it, for the tests of the whole client."""
+"""Fixtures for tests of the whole client: a router of the folder `wire`, and calls to it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="session")
 def donor() -> SecureChatCompletion:
-    """A client whose key pair others use; nothing is sent with it."""
+    """A client whose key pair others share; it sends nothing."""
     return SecureChatCompletion("https://localhost")
 
 
 @pytest.fixture(autouse=True)
 def no_rate_limiters() -> None:
-    """Forget what servers of other tests, which may have had the same port, asked to wait."""
+    """Forget the rate limits of other tests, whose servers may have had the same port."""
     rate_limit.reset_limiters()
 
 
 @pytest.fixture
 def wire(authority: trustme.CA, donor: SecureChatCompletion, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """Calls to a plain router over TLS that clients trust here."""
+    """Calls to a plain router over TLS, whose certificate clients trust."""
     with PlainRouter(authority=authority) as router:
         monkeypatch.setenv("SSL_CERT_FILE", router.ca)
         monkeypatch.delenv("SSL_CERT_DIR", raising=False)
@@ -44,7 +44,7 @@ def wire(authority: trustme.CA, donor: SecureChatCompletion, monkeypatch: pytest
 
 @pytest.fixture
 def tpm(wire: Wire) -> Forge:
-    """The soft TPM of the router, whose evidence is made for each request."""
+    """The soft TPM of the router, which generates evidence for each request."""
     forge = Forge()
 
     def attest(payload_id: str) -> Any:
@@ -57,7 +57,7 @@ def tpm(wire: Wire) -> Forge:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Keys made, by their size: always `made_at_once()`, so that none takes a second."""
+    """The sizes of the keys that were generated; each is `shared_key_pair()`, since generating one takes a second."""
     sizes: list[int] = []
 
     def generate(bits: int = keys.KEY_BITS) -> rsa.RSAPrivateKey:

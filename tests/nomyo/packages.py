@@ -1,6 +1,6 @@
-"""Packages, right and tampered, and whether one opens: what the tests of the package reader share.
+"""Valid and tampered packages for tests of their decryption.
 
-They are made by `tests.nomyo.wire.package`, which shares no code with what is tested.
+`tests.nomyo.wire.package` builds them; it shares no code with the client.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.nomyo.wire import package as wire
 from tests.nomyo.wire import server_keys
 
 MARK = "0a9357b1-withheld"
-PLAINTEXT = f'{{"choices": "{MARK}"}}'.encode()  # a length that leaves a remainder of 2 by three
+PLAINTEXT = f'{{"choices": "{MARK}"}}'.encode()  # its length is 2 modulo 3
 KEY = server_keys.pair(1001, 2048)
 OTHER_KEY = server_keys.pair(1002, 2048)
 FIELDS = ["version", "algorithm", "encrypted_payload", "encrypted_aes_key", "key_algorithm", "payload_algorithm"]
@@ -29,26 +29,26 @@ VALID = {inside: wire.seal(PLAINTEXT, KEY.public_key(), 1_700_000_000, tag_insid
 
 
 def valid(*, inside: bool = False) -> bytes:
-    """A package that is right; with the tag inside the ciphertext, or beside it."""
+    """Return a valid package, with the tag inside the ciphertext or beside it."""
     return VALID[inside]
 
 
 def document(*, inside: bool = False) -> dict[str, Any]:
-    """The same as a dict, to be tampered."""
+    """Return a valid package as a dict, for tampering."""
     value = json.loads(valid(inside=inside))
     assert isinstance(value, dict)
     return value
 
 
 def holder(package: dict[str, Any], name: str) -> dict[str, Any]:
-    """The object in a package that has the field `name`."""
+    """Return the object in a package that contains the field `name`."""
     inner = package["encrypted_payload"] if name in PARTS else package
     assert isinstance(inner, dict)
     return inner
 
 
 def tampered(name: str, change: Callable[[Any], object], *, inside: bool = False) -> bytes:
-    """A package with one field changed."""
+    """Return a package with one changed field."""
     package = document(inside=inside)
     at = holder(package, name)
     at[name] = change(at[name])
@@ -56,7 +56,7 @@ def tampered(name: str, change: Callable[[Any], object], *, inside: bool = False
 
 
 def is_refused(package: bytes, *, key: rsa.RSAPrivateKey = KEY, tag_inside: bool = False) -> bool:
-    """Whether a package is refused as every package must be: by one error, which leads nowhere near the plaintext."""
+    """Return whether a package is rejected; check that the error is the only possible one and does not reveal data."""
     error = None
     try:
         envelope.decrypt(package, key, tag_inside=tag_inside)
@@ -75,7 +75,7 @@ def is_refused(package: bytes, *, key: rsa.RSAPrivateKey = KEY, tag_inside: bool
 
 
 def opens(package: bytes, *, tag_inside: bool = False) -> bool:
-    """Whether a package opens, which it may do to the one plaintext only."""
+    """Return whether a package can be decrypted; check that the result is `PLAINTEXT`."""
     if is_refused(package, tag_inside=tag_inside):
         return False
     assert envelope.decrypt(package, KEY, tag_inside=tag_inside).plaintext == PLAINTEXT
@@ -83,7 +83,7 @@ def opens(package: bytes, *, tag_inside: bool = False) -> bool:
 
 
 def flipped(data: bytes, bit: int) -> bytes:
-    """The same bytes but for one bit."""
+    """Flip one bit."""
     changed = bytearray(data)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)

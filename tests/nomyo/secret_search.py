@@ -1,12 +1,12 @@
-"""A hunt for secrets in all that an exception or a log record drags along.
+"""Search everything that is reachable from an exception or a log record for secrets.
 
-A crash reporter, a log handler that prints local variables or a debugger sees an exception as this hunt does: message,
-repr, args, attributes, notes, the exceptions behind it and in it, and the local variables of every frame of every
-traceback, and from there whatever the garbage collector knows to be referred to: containers, attributes, slots, cells,
-suspended coroutines, event loops.
+A crash reporter, a log handler that prints local variables, or a debugger sees an exception as this search does: its
+message, repr, args, attributes, notes, causes and grouped exceptions, and the local variables of every frame of every
+traceback. From these, the search follows all references that the garbage collector knows: containers, attributes,
+slots, cells, suspended coroutines, event loops.
 
-Not followed: modules, classes, code and the globals of functions, which hold no data of a call; loggers and their
-handlers, which are looked at by themselves; and frames of tests, which know the secrets because they made them up.
+It skips modules, classes, code and the globals of functions, which contain no data of a call; loggers and their
+handlers, which are searched separately; and frames of tests, which contain the secrets because they define them.
 """
 
 from __future__ import annotations
@@ -33,27 +33,39 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 TESTS = str(Path(__file__).parents[1])
 MAXIMUM = 1_000_000
-"""Objects that are looked at: a hunt that finds more has run away, and says so."""
+"""The maximum number of objects; a search that reaches more has left the exception, and fails."""
 
-STOPS = (types.ModuleType, type, types.CodeType, types.FrameType, logging.Logger, logging.Handler)
+SKIPPED = (types.ModuleType, type, types.CodeType, types.FrameType, logging.Logger, logging.Handler)
 PLAIN = (str, bytes, bytearray, int, float, complex, bool, type(None))
-OF_BUILTINS = ("doc", "object", "msg", "reason", "filename", "filename2", "strerror", "value", "code", "obj", "name")
-"""Attributes of built-in exceptions, which keep them outside of `__dict__`."""
+EXCEPTION_ATTRIBUTES = (
+    "doc",
+    "object",
+    "msg",
+    "reason",
+    "filename",
+    "filename2",
+    "strerror",
+    "value",
+    "code",
+    "obj",
+    "name",
+)
+"""Attributes that built-in exceptions do not store in `__dict__`."""
 
 
 @functools.cache
 def encodings(secret: str) -> tuple[bytes, ...]:
-    """A secret as bytes, and in the encodings in which it may stand in something else."""
+    """Return a secret as bytes, in every encoding in which other data can contain it."""
     raw = secret.encode()
     found = [raw, raw.hex().encode(), secret.encode("utf-16-le"), quote(secret, safe="").encode()]
-    for before in range(3):  # base64 looks different at each place of a group of three
+    for before in range(3):  # its base64 depends on its position in a group of three bytes
         text = base64.b64encode(bytes(before) + raw)
         found.append(text[-(-before * 8 // 6) : len(text) // 4 * 4 - 4])
     return tuple(dict.fromkeys(found))
 
 
 class SecretSearch:
-    """Looks for secrets; `found` are the paths to all that hold one."""
+    """Searches objects for secrets; `found` lists the paths to the objects that contain one."""
 
     def __init__(self, *secrets: str) -> None:
         self._forms = [(secret[:12], form) for secret in secrets for form in encodings(secret)]
@@ -64,37 +76,37 @@ class SecretSearch:
 
     @property
     def object_count(self) -> int:
-        """How many objects were looked at."""
+        """The number of objects that were searched."""
         return len(self._seen)
 
     def look(self, name: str, start: object) -> SecretSearch:
-        """Look at an object and all that it drags along."""
-        left: list[tuple[str, object]] = [(name, start)]
-        while left:
-            path, value = left.pop()
-            if id(value) in self._seen or isinstance(value, STOPS):
+        """Search an object and everything reachable from it."""
+        pending: list[tuple[str, object]] = [(name, start)]
+        while pending:
+            path, value = pending.pop()
+            if id(value) in self._seen or isinstance(value, SKIPPED):
                 continue
-            self._seen[id(value)] = value  # kept, so that no id is given to another object
+            self._seen[id(value)] = value  # keeps the object alive, so that its id is not reused
             if len(self._seen) > MAXIMUM:
-                raise RuntimeError(f"{MAXIMUM} objects can be reached; the last was at {path}")
-            self._judge(path, value)
-            left += [(f"{path}{step}", one) for step, one in inside(value)]
+                raise RuntimeError(f"more than {MAXIMUM} objects are reachable; the last was {path}")
+            self._check(path, value)
+            pending += [(f"{path}{step}", child) for step, child in inside(value)]
         return self
 
-    def _judge(self, path: str, value: object) -> None:
+    def _check(self, path: str, value: object) -> None:
         if isinstance(value, (rsa.RSAPrivateKey, rsa.RSAPrivateNumbers)):
             self.found.append(f"{path}: a private key")
-        held = content(value)
-        if not held or len(held) < self._shortest or held in self._clean:
+        data = content(value)
+        if not data or len(data) < self._shortest or data in self._clean:
             return
-        found = [f"{path}: {secret}… as {form[:40]!r}" for secret, form in self._forms if form in held]
+        found = [f"{path}: {secret}… as {form[:40]!r}" for secret, form in self._forms if form in data]
         self.found += found
         if not found:
-            self._clean.add(held)
+            self._clean.add(data)
 
 
 def content(value: object) -> bytes:
-    """What a text or a buffer holds, as bytes; empty for other objects."""
+    """Return the content of a text or a buffer as bytes; empty for other objects."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     if isinstance(value, (bytes, bytearray)):
@@ -114,7 +126,7 @@ def content(value: object) -> bytes:
 
 
 def inside(value: object) -> Iterator[tuple[str, object]]:
-    """What an object drags along, each with the step that leads there."""
+    """Yield the objects that an object references, each with the step that leads to it."""
     if type(value) in PLAIN:
         return
     if isinstance(value, BaseException):
@@ -132,22 +144,22 @@ def inside(value: object) -> Iterator[tuple[str, object]]:
         if code is not None and code.co_filename.startswith(TESTS):
             return
     elif isinstance(value, dict):
-        for key, one in list(value.items()):
+        for key, child in list(value.items()):
             yield ".key", key
-            yield f"[{str(key) if isinstance(key, str) else type(key).__name__!s:.40}]", one
+            yield f"[{str(key) if isinstance(key, str) else type(key).__name__!s:.40}]", child
         if type(value) is dict:
             return
     kind = type(value).__name__
     try:
         yield ".repr()", repr(value) if not isinstance(value, (list, tuple, set, frozenset, dict)) else ""
-    except Exception:  # noqa: BLE001 - half-made objects may not have one
+    except Exception:  # noqa: BLE001 - partly initialized objects may not have one
         yield ".repr()", ""
-    for place, one in enumerate(gc.get_referents(value)):
-        yield f".{kind}{{{place}}}", one
+    for index, child in enumerate(gc.get_referents(value)):
+        yield f".{kind}{{{index}}}", child
 
 
 def of_exception(error: BaseException) -> Iterator[tuple[str, object]]:
-    """What an exception says and keeps."""
+    """Yield the message and the attributes of an exception."""
     yield ".str()", str(error)
     yield ".args", error.args
     yield ".__cause__", error.__cause__
@@ -155,20 +167,20 @@ def of_exception(error: BaseException) -> Iterator[tuple[str, object]]:
     yield ".__notes__", getattr(error, "__notes__", None)
     yield ".__traceback__", error.__traceback__
     yield ".__dict__", vars(error)
-    for name in OF_BUILTINS:
+    for name in EXCEPTION_ATTRIBUTES:
         yield f".{name}", getattr(error, name, None)
     if isinstance(error, BaseExceptionGroup):
         yield ".exceptions", error.exceptions
 
 
 def of_traceback(traceback: types.TracebackType) -> Iterator[tuple[str, object]]:
-    """The local variables of the frames of a traceback, those of tests left out."""
+    """Yield the local variables of the frames of a traceback, except those of tests."""
     step: types.TracebackType | None = traceback
     while step is not None:
         code = step.tb_frame.f_code
         if not code.co_filename.startswith(TESTS):
-            for name, one in list(step.tb_frame.f_locals.items()):
-                yield f" in {Path(code.co_filename).name}:{code.co_qualname}: {name}", one
+            for name, child in list(step.tb_frame.f_locals.items()):
+                yield f" in {Path(code.co_filename).name}:{code.co_qualname}: {name}", child
         step = step.tb_next
 
 
@@ -182,7 +194,7 @@ def _is_full(cell: types.CellType) -> bool:
 
 @dataclass
 class CapturedOutput:
-    """What was logged, warned of, and complained of by nobody's request, while it was listened to."""
+    """Log records, warnings, and exceptions outside of calls that were captured."""
 
     records: list[logging.LogRecord] = field(default_factory=list)
     warnings: list[warnings.WarningMessage] = field(default_factory=list)
@@ -190,7 +202,7 @@ class CapturedOutput:
     threads: list[Any] = field(default_factory=list)
 
     def search(self, hunt: SecretSearch, *, but: Iterable[str] = ()) -> None:
-        """Look at all of it; `but` are loggers that are left out."""
+        """Search all of it, except the records of the loggers `but`."""
         formatter = logging.Formatter("%(asctime)s %(name)s %(message)s")
         for record in self.records:
             if not record.name.startswith(tuple(but)) or not tuple(but):
@@ -198,9 +210,9 @@ class CapturedOutput:
                 hunt.look(f"log of {record.name}, as text", formatter.format(record))
         for warning in self.warnings:
             hunt.look("a warning", warning.message)
-        for kind, said in (("unraisable", self.unraisable), ("of a thread", self.threads)):
-            for one in said:
-                hunt.look(kind, [getattr(one, name, None) for name in ("exc_value", "err_msg", "object", "args")])
+        for kind, hooks in (("unraisable", self.unraisable), ("of a thread", self.threads)):
+            for arguments in hooks:
+                hunt.look(kind, [getattr(arguments, name, None) for name in ("exc_value", "err_msg", "object", "args")])
 
 
 class _Listener(logging.Handler):
@@ -214,20 +226,20 @@ class _Listener(logging.Handler):
 
 @contextmanager
 def capture_output() -> Iterator[CapturedOutput]:
-    """Listen to everything that is said: logs of all levels and loggers, warnings, what cannot be raised."""
-    heard = CapturedOutput()
-    root, handler = logging.getLogger(), _Listener(heard.records)
+    """Capture log records of all levels and loggers, warnings, and unraisable exceptions."""
+    captured = CapturedOutput()
+    root, handler = logging.getLogger(), _Listener(captured.records)
     level, hooks = root.level, (sys.unraisablehook, threading.excepthook)
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
-    sys.unraisablehook = heard.unraisable.append
-    threading.excepthook = heard.threads.append
+    sys.unraisablehook = captured.unraisable.append
+    threading.excepthook = captured.threads.append
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            yield heard
+            yield captured
             gc.collect()
-            heard.warnings += caught
+            captured.warnings += caught
     finally:
         sys.unraisablehook, threading.excepthook = hooks
         root.setLevel(level)

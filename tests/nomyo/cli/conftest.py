@@ -1,4 +1,4 @@
-"""A router to talk to, what is trusted of it, and a terminal and an environment that are always the same."""
+"""Fixtures: a router, a policy for its evidence, and a reproducible environment."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.nomyo_attest.cli import runner
 
 
 @pytest.fixture(autouse=True)
-def _plain_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting from outside: of a terminal, of a CI job, of this program, or of a proxy."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove variables that configure the terminal, a CI job, this program or a proxy."""
     for name in os.environ:
         if name in {"COLUMNS", "NO_COLOR", "FORCE_COLOR", "SSL_CERT_DIR", *_CI_VARIABLES} or name.startswith("NOMYO_"):
             monkeypatch.delenv(name)
@@ -32,28 +32,28 @@ def _plain_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def client_key() -> RSAPrivateKey:
-    """A key pair for clients in this process: to make one takes up to seconds."""
+    """A key pair for clients in this process, since generating one takes seconds."""
     return keys.generate()
 
 
 @pytest.fixture(scope="session")
 def key_file(tmp_path_factory: pytest.TempPathFactory, client_key: RSAPrivateKey) -> Path:
-    """That key pair, for clients in processes of their own."""
+    """A file with that key pair, for clients in other processes."""
     path = tmp_path_factory.mktemp("client_key") / "private_key.pem"
     path.write_bytes(client_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return path
 
 
 @pytest.fixture
-def _quick(monkeypatch: pytest.MonkeyPatch, client_key: RSAPrivateKey, key_file: Path) -> None:
-    """Clients in this process have one key pair, and those that `runner.command` starts."""
+def _shared_client_key(monkeypatch: pytest.MonkeyPatch, client_key: RSAPrivateKey, key_file: Path) -> None:
+    """Use one key pair for clients in this process and in those that `runner.command` starts."""
     monkeypatch.setattr(keys, "generate", lambda bits=keys.KEY_BITS: client_key)
     monkeypatch.setenv(KEY_FILE, str(key_file))
 
 
 @pytest.fixture
-def router(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, _quick: None) -> Iterator[PlainRouter]:
-    """A router with good evidence, which the environment names and trusts."""
+def router(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, _shared_client_key: None) -> Iterator[PlainRouter]:
+    """A router with valid evidence; the environment names it and trusts its certificate."""
     with PlainRouter(authority=authority) as router:
         router.attest = evidence
         monkeypatch.setenv("NOMYO_BASE_URL", router.url)
@@ -70,7 +70,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def policy(here: Path) -> str:
-    """A policy that affirms `evidence` without an event."""
+    """A policy that affirms `evidence` if no event is measured."""
     Path("known.json").write_text(Forge().text(), encoding="utf-8")
     ran = runner.run("policy", "learn", "--allow-test-keys", "known.json", "-o", "policy.toml")
     assert ran.status == 0

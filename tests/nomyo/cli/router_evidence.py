@@ -1,4 +1,4 @@
-"""What routers of these tests serve, and what they were sent."""
+"""The evidence that test routers serve, and the payload that they received."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROMPT = "prompt-6c1f4b2d8e0a9357"
 
 
 def evidence(payload_id: str, event: bytes = b"") -> dict[str, Any]:
-    """Good evidence for a payload id; with an event, of a machine that measured that besides."""
+    """Return valid evidence for a payload id, of a machine that also measured `event`, if any."""
     forge = Forge(payload_id=payload_id)
     if event:
         forge.measure(7, event)
@@ -20,7 +20,7 @@ def evidence(payload_id: str, event: bytes = b"") -> dict[str, Any]:
 
 
 def received_payload(router: PlainRouter) -> dict[str, Any]:
-    """The one payload that the router was sent."""
+    """Return the only payload that the router received."""
     (post,) = router.posts
     assert post.plaintext is not None
     return post.plaintext

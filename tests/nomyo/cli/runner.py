@@ -1,4 +1,4 @@
-"""Running `nomyo`, in this process or in one of its own."""
+"""Run `nomyo` in this process or in a new one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.nomyo_attest.cli.runner import CommandResult, environment
 __all__ = ["KEY_FILE", "CommandResult", "command", "environment", "error_message", "run", "start", "start_without"]
 
 KEY_FILE = "KEY_FILE_OF_TESTS"
-"""Variable that names the key pair of clients and routers in processes of their own; generating one takes a second."""
+"""The variable that names the key pair of clients and routers in other processes; generating one takes a second."""
 
 _WITH_KEY = f"""if True:
     import os, sys
@@ -32,23 +32,23 @@ def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8") -> CommandRe
 
 
 def command(*argv: object) -> list[str]:
-    """A command line that runs the command with the key pair of `KEY_FILE`."""
+    """Return a command line that runs `nomyo` with the key pair of `KEY_FILE`."""
     return [sys.executable, "-c", _WITH_KEY, *map(str, argv)]
 
 
 def start(*argv: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
+    """Run the command in a new process."""
     return runner.start(*argv, module="nomyo.cli", **options)
 
 
 def start_without(module: str, *argv: object) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, where `module` cannot be imported."""
+    """Run the command in a new process in which `module` cannot be imported."""
     code = f"import sys; sys.modules[{module!r}] = None; from nomyo.cli import main; sys.exit(main())"
     line = [sys.executable, "-c", code, *map(str, argv)]
     return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, env=environment())
 
 
 def error_message(ran: CommandResult, status: int = 2) -> str:
-    """The one line on standard error, without the program's name, of a command that ended with this status."""
+    """Return the only line on standard error, without the program's name, of a command with this exit status."""
     assert ran.status == status
     return runner.single_error_line(ran, "nomyo")

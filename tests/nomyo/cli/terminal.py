@@ -1,4 +1,4 @@
-"""A terminal with `nomyo` at it, and somebody who types."""
+"""Run `nomyo` in a pseudoterminal, and type into it."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ from typing import Self
 
 from tests.nomyo.cli.runner import command, environment
 
-_AT_IT = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
-"""Makes standard input the terminal of the process, so that Ctrl-C reaches it, and becomes the command."""
+_TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+)
+"""Makes standard input the controlling terminal, so that Ctrl-C reaches the process, and executes the command."""
 
 PATIENCE = 60.0
 ROWS, COLUMNS = 24, 80
 
 
 class Terminal:
-    """`nomyo` at a terminal of its own with the key pair of the tests, as a context manager.
+    """`nomyo` in a new pseudoterminal, with the key pair of the tests, as a context manager.
 
     Args:
-        argv: the command's words.
-        out: a file for standard output; without, it is the terminal.
-        more: of the environment.
+        argv: the arguments of the command.
+        out: a file for standard output; None for the terminal.
+        more: additional environment variables.
 
     Attributes:
-        shown: all that has appeared.
+        shown: the output so far.
     """
 
     def __init__(self, *argv: str, out: Path | None = None, more: Mapping[str, str] | None = None) -> None:
-        self._argv = [sys.executable, "-c", _AT_IT, *command(*argv)]
+        self._argv = [sys.executable, "-c", _TAKE_TERMINAL, *command(*argv)]
         self._out = out
         self._more = more or {}
         self._read = 0
@@ -77,24 +79,23 @@ class Terminal:
         os.write(self._end, text.encode())
 
     def see(self, text: str) -> None:
-        """Wait until `text` appears, after what was seen before."""
+        """Wait until `text` appears in the output after the previous match."""
         limit = time.monotonic() + PATIENCE
         while (found := self.shown.find(text, self._read)) < 0:
             assert self._more_shown(limit), f"{text!r} does not appear"
         self._read = found + len(text)
 
     def end(self) -> int:
-        """Wait until the command ends, and return its status."""
+        """Wait until the command ends; return its status."""
         limit = time.monotonic() + PATIENCE
         while self._more_shown(limit):
             pass
         return self._process.wait(PATIENCE)
 
     def interrupt(self) -> int:
-        """Type Ctrl-C until the command ends, and return its status.
+        """Type Ctrl-C until the command ends; return its status.
 
-        Once is not always enough: Python does not notice one in the moment between showing a prompt and waiting for
-        what is typed. Nobody types as fast as this.
+        Python ignores a Ctrl-C between showing a prompt and starting to read the input, so one is not always enough.
         """
         for _ in range(10):
             self.type("\x03")
@@ -103,7 +104,7 @@ class Terminal:
                 pass
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self._process.wait(1)
-        raise AssertionError("Ctrl-C does not end it")
+        raise AssertionError("Ctrl-C does not end the command")
 
     def _more_shown(self, limit: float) -> bool:
         ready, _, _ = select.select([self._end], [], [], max(0.0, limit - time.monotonic()))
@@ -111,7 +112,7 @@ class Terminal:
             return False
         try:
             content = os.read(self._end, 65536)
-        except OSError:  # EIO: nobody is at the other end any more (Linux)
+        except OSError:  # EIO: the other end is closed (Linux)
             return False
         self.shown += content.decode("utf-8", "replace")
         return bool(content)

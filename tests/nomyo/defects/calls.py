@@ -1,7 +1,7 @@
-"""Calls of a client, whichever of the two is installed, and what came of them.
+"""Make calls with the installed client, which is this project's or nomyo 0.2.9, and examine the results.
 
-The tests here run with this project's client and with the published one (see `tests/published_env.py`), so they use
-what both have. Each fails with the published client by an assertion of its own, which says what that one does instead.
+The tests in this folder run with both clients (see `tests/published_env.py`), so they use only features of both. With
+nomyo 0.2.9, each fails by an assertion whose message describes the behavior of that version.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ PATIENCE = 60.0
 
 
 async def outcome(call: Awaitable[Any], seconds: float = PATIENCE) -> Any:
-    """What a call returns, or the exception that it raises; an `AssertionError` where it does neither in time."""
+    """Return the result of a call, or the exception that it raises; raise `AssertionError` if it hangs."""
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
             return await call
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what came of the call
+    except Exception as error:  # noqa: BLE001 - any exception is a result
         if limit.expired():
-            raise AssertionError(f"it hangs: nothing for {seconds:g} s") from None
+            raise AssertionError(f"the call hangs: no result after {seconds:g} s") from None
         return error
 
 
-def attempt(make: Callable[[], Any]) -> Any:
-    """What a function returns, or the exception that it raises."""
+def attempt(function: Callable[[], Any]) -> Any:
+    """Return the result of a function, or the exception that it raises."""
     try:
-        return make()
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what came of the call
+        return function()
+    except Exception as error:  # noqa: BLE001 - any exception is a result
         return error
 
 
 def run(call: Callable[[], Awaitable[Any]], seconds: float = PATIENCE) -> Any:
-    """`outcome` of a coroutine function, on an event loop of its own."""
+    """Return the `outcome` of a coroutine function on a new event loop."""
 
     async def main() -> Any:
         return await outcome(call(), seconds)
@@ -60,17 +60,17 @@ async def close(client: object) -> None:
 
 
 def supported_options(make: Callable[..., Any], **options: Any) -> dict[str, Any]:
-    """Those of the options that `make` has: the rest is what the published client lacks."""
+    """Return the options that `make` accepts; nomyo 0.2.9 does not accept all of them."""
     return {name: value for name, value in options.items() if name in inspect.signature(make).parameters}
 
 
 def is_error(found: object, kind: type[BaseException] | tuple[type[BaseException], ...], *words: str) -> bool:
-    """Whether what came of a call is an exception of a kind whose message has these words."""
+    """Return whether the result of a call is an exception of this kind whose message contains these words."""
     return isinstance(found, kind) and all(word.lower() in str(found).lower() for word in words)
 
 
 def describe(found: object) -> str:
-    """What came of a call, for a message: the completion's text, or the exception."""
+    """Describe the result of a call in a message: the completion's text, or the exception."""
     if isinstance(found, BaseException):
         return f"{type(found).__name__}: {str(found) or '(no message)'}"
     if isinstance(found, dict) and "choices" in found:
@@ -79,13 +79,13 @@ def describe(found: object) -> str:
 
 
 async def ask(client: nomyo.SecureChatCompletion, **arguments: Any) -> Any:
-    """One call, and what came of it."""
+    """Make a call; return its result or exception."""
     arguments = {"model": MODEL, "messages": MESSAGES, **arguments}
     return await outcome(client.create(**arguments))
 
 
 async def ask_with(**options: Any) -> Any:
-    """Make a client, and call it."""
+    """Create a client and make a call."""
     client = nomyo.SecureChatCompletion(**options)
     try:
         return await ask(client)
@@ -94,11 +94,11 @@ async def ask_with(**options: Any) -> Any:
 
 
 class Ticker:
-    """A task that ticks every few milliseconds while other work is done: how long it was kept from it.
+    """A task that runs every few milliseconds and measures how long the event loop is blocked.
 
-    stall: seconds in which it did not tick, at the most.
-    busy: seconds of computing that the event loop's own thread did between two ticks, at the most: what other threads
-        do, and other programs on a machine that has much to do, does not count.
+    stall: the longest delay in seconds.
+    busy: the most processor seconds that the thread of the event loop used between two ticks; excludes other threads
+        and processes.
     """
 
     STEP = 0.005
@@ -108,13 +108,13 @@ class Ticker:
         self.busy = 0.0
 
     async def during(self, work: Awaitable[Any]) -> Any:
-        """The work's result; the attributes say what it did to the event loop."""
+        """Return the result of `work`; the attributes then contain the measurements."""
         ticking = asyncio.create_task(self._tick())
         await asyncio.sleep(4 * self.STEP)
         try:
             return await work
         finally:
-            await asyncio.sleep(2 * self.STEP)  # the tick that came late
+            await asyncio.sleep(2 * self.STEP)  # a delayed tick
             ticking.cancel()
 
     async def _tick(self) -> None:
@@ -127,8 +127,8 @@ class Ticker:
 
 
 def in_threads(*works: Callable[[], Any], seconds: float = PATIENCE) -> list[Any]:
-    """What each function returns or raises, all run at once; one that does not end in time is told as an assertion."""
-    found: list[Any] = [AssertionError(f"it hangs: nothing for {seconds:g} s")] * len(works)
+    """Run functions concurrently; return their results or exceptions, an `AssertionError` for one that hangs."""
+    found: list[Any] = [AssertionError(f"the call hangs: no result after {seconds:g} s")] * len(works)
 
     def work(place: int) -> None:
         found[place] = attempt(works[place])

@@ -1,4 +1,4 @@
-"""What the tests of defects share. It runs in two environments, so it imports nothing of this project's package."""
+"""Fixtures of the tests of defects. They run with two clients, so this file does not import this project's package."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.nomyo.defects.calls import API_KEY, ask, close, run
 from tests.nomyo.wire import server_keys
 from tests.nomyo.wire.plain_router import PlainRouter
 
-CLIENT_KEY = 2001  # a pair that no router has
+CLIENT_KEY = 2001  # the number of a key pair that no router uses
 ROOT = Path(__file__).parents[3]
 
 
 def write_keys(folder: Path, number: int = CLIENT_KEY, *, bits: int = 4096, password: bytes | None = None) -> Path:
-    """A folder with a key pair in it, as both clients name the files."""
+    """Write a key pair to a folder under the file names that both clients use."""
     folder.mkdir(mode=0o700, exist_ok=True)
     key = server_keys.pair(number, bits)
-    sealed = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, sealed)
+    encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     private, public = folder / "private_key.pem", folder / "public_key.pem"
     private.touch(mode=0o600)
     private.write_bytes(pem)
@@ -38,7 +38,7 @@ def write_keys(folder: Path, number: int = CLIENT_KEY, *, bits: int = 4096, pass
 
 
 def fingerprint(router: PlainRouter) -> str:
-    """The pin of the router's key at this moment."""
+    """Return the pin of the router's current key."""
     der = router.private_key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -47,13 +47,13 @@ def fingerprint(router: PlainRouter) -> str:
 
 @pytest.fixture(scope="session")
 def key_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A client's key pair, so that not every test makes one, which takes a second."""
+    """A shared client key pair, since generating one takes a second."""
     return write_keys(tmp_path_factory.mktemp("client") / "keys")
 
 
 @pytest.fixture
 def router(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainRouter]:
-    """The plain router over TLS, with a certificate that clients trust here."""
+    """The plain router over TLS, whose certificate clients trust."""
     with PlainRouter() as plain:
         monkeypatch.setenv("SSL_CERT_FILE", plain.ca)
         yield plain
@@ -67,12 +67,12 @@ class Chat:
         self.key_dir = key_dir
 
     def client(self, **options: Any) -> nomyo.SecureChatCompletion:
-        """A client of that router; without retries unless they are asked for."""
-        given = {"base_url": self.router.url, "api_key": API_KEY, "max_retries": 0, "key_dir": str(self.key_dir)}
-        return nomyo.SecureChatCompletion(**{**given, **options})
+        """Create a client of the router, without retries by default."""
+        defaults = {"base_url": self.router.url, "api_key": API_KEY, "max_retries": 0, "key_dir": str(self.key_dir)}
+        return nomyo.SecureChatCompletion(**{**defaults, **options})
 
     def ask(self, options: dict[str, Any] | None = None, /, **arguments: Any) -> Any:
-        """What comes of one call of a client of its own."""
+        """Make one call with a new client; return its result or exception."""
 
         async def call() -> Any:
             client = self.client(**options or {})
@@ -84,7 +84,7 @@ class Chat:
         return run(call)
 
     def ask_often(self, times: int, options: dict[str, Any] | None = None, /, **arguments: Any) -> list[Any]:
-        """What comes of calls of one client, one after the other."""
+        """Make calls with one new client, one after the other; return their results or exceptions."""
 
         async def calls() -> list[Any]:
             client = self.client(**options or {})
@@ -106,19 +106,19 @@ def chat(router: PlainRouter, key_dir: Path) -> Chat:
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The installed client's source distribution, unpacked: its documentation, and what it ships beside the package.
+    """The unpacked source distribution of the installed client.
 
-    For the published client it is the file that NOMYO_DEFECTS_SDIST names; for this project's, it is built.
+    For nomyo 0.2.9, it is the file that NOMYO_DEFECTS_SDIST names; for this project, it is built.
     """
     folder = tmp_path_factory.mktemp("source")
-    given = os.environ.get("NOMYO_DEFECTS_SDIST")
-    if given is None:
+    sdist = os.environ.get("NOMYO_DEFECTS_SDIST")
+    if sdist is None:
         code = "import sys, hatchling.build; print(hatchling.build.build_sdist(sys.argv[1]))"
         built = subprocess.run(
             [sys.executable, "-c", code, folder], cwd=ROOT, capture_output=True, text=True, check=True
         )
-        given = str(folder / built.stdout.split()[-1])
-    with tarfile.open(given) as archive:
+        sdist = str(folder / built.stdout.split()[-1])
+    with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
     (top,) = [path for path in folder.iterdir() if path.is_dir()]
     return top

@@ -1,4 +1,4 @@
-"""The rows of the list of the published client's defects, as `docs/migrating.md` numbers them."""
+"""The defects of nomyo 0.2.9, as `docs/migrating.md` numbers them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ ROWS = [f"{letter}{number}" for letter, count in COUNTS.items() for number in ra
 
 
 def row_of(test: str) -> str:
-    """The row that a test is named after: `test_c3_an_answer_to_another_request_is_refused` → `C3`."""
+    """Return the row that a test is named after: `test_c3_an_answer_to_another_request_is_refused` → `C3`."""
     found = re.match(r"test_([a-z])(\d+)_", test)
     return f"{found[1].upper()}{found[2]}" if found else "?"

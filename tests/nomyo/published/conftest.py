@@ -1,6 +1,6 @@
-"""The published client, nomyo 0.2.9, in a process of its own: NOMYO_PUBLISHED_PYTHON names the interpreter that has it.
+"""Run nomyo 0.2.9 in another process; NOMYO_PUBLISHED_PYTHON names the interpreter of its environment.
 
-`tox -e published` makes such an environment; without one these tests skip.
+`tox -e published` creates this environment; without it, these tests are skipped.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ async def main():
     client = nomyo.SecureChatCompletion(**options)
     for arguments in calls:
         try:
-            told = {"answer": await client.create(**arguments)}
+            result = {"answer": await client.create(**arguments)}
         except Exception as error:
-            told = {"error": type(error).__name__, "status": getattr(error, "status_code", None), "text": str(error)}
-        print(json.dumps(told))
+            result = {"error": type(error).__name__, "status": getattr(error, "status_code", None), "text": str(error)}
+        print(json.dumps(result))
 
 assert nomyo.__version__ == "0.2.9"
 asyncio.run(main())
@@ -43,10 +43,10 @@ asyncio.run(main())
 
 @dataclass
 class Service:
-    """A router that the published client is to work with, and how to put it into a state.
+    """A router for nomyo 0.2.9, and functions that configure its responses.
 
-    refuse: have every request answered with a status; 503 is what tier maximum without a TPM gives.
-    retry_once: have the next request answered with 429, and the one after it rightly.
+    refuse: answer every request with this status; 503 is the status for tier maximum without a TPM.
+    retry_once: answer the next request with 429, and later ones normally.
     """
 
     url: str
@@ -56,31 +56,31 @@ class Service:
 
 
 class Published:
-    """Calls of the published client."""
+    """Calls of nomyo 0.2.9."""
 
     def __init__(self, url: str, ca: str) -> None:
         self.url = url
         self.ca = ca
 
     def __call__(self, *calls: dict[str, Any], api_key: str = API_KEY, max_retries: int = 0) -> list[dict[str, Any]]:
-        """What came of each call of one client: `answer`, or `error`, `status` and `text`."""
+        """Make calls with one client; return for each `answer`, or `error`, `status` and `text`."""
         options = {"base_url": self.url, "api_key": api_key, "max_retries": max_retries}
-        done = subprocess.run(
+        completed = subprocess.run(
             [str(PYTHON), "-c", PROGRAM],
             input=json.dumps([options, [message(call) for call in calls]]),
-            env={name: one for name, one in os.environ.items() if not name.startswith("PYTHON")}
+            env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
             | {"SSL_CERT_FILE": self.ca},
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        assert completed.returncode == 0, completed.stderr
+        return [json.loads(line) for line in completed.stdout.splitlines()]
 
 
 def message(call: dict[str, Any]) -> dict[str, Any]:
-    """A call's arguments; `content` is short for a message, and the model need not be named."""
+    """Complete the arguments of a call: `content` stands for a message, and `model` has a default."""
     call = {"model": "any", **call}
     if "content" in call:
         call["messages"] = [{"role": "user", "content": call.pop("content")}]
@@ -88,7 +88,7 @@ def message(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain() -> Iterator[Service]:
-    """The router written from the wire protocol alone."""
+    """The router that was written from the wire protocol alone."""
     with PlainRouter(api_key=API_KEY, forbidden=[(FORBIDDEN, "standard")]) as router:
 
         def refuse(status: int) -> None:
@@ -101,7 +101,7 @@ def plain() -> Iterator[Service]:
 
 
 def reference() -> Iterator[Service]:
-    """The router that comes with this project, with the soft TPM."""
+    """The reference router of this project, with the soft TPM."""
     tiers = frozenset({"standard", "high", "maximum"})
     models = {"*": tiers, FORBIDDEN: frozenset({"maximum"})}
     options = RouterOptions(tpm="soft", api_keys=(API_KEY,), models=models)
@@ -115,18 +115,18 @@ def reference() -> Iterator[Service]:
 
 @pytest.fixture(autouse=True)
 def needs_the_published_client() -> None:
-    """Skip where there is none."""
+    """Skip the tests if nomyo 0.2.9 is not available."""
     if not PYTHON:
-        pytest.skip("NOMYO_PUBLISHED_PYTHON names no Python with nomyo==0.2.9; `tox -e published` makes one")
+        pytest.skip("NOMYO_PUBLISHED_PYTHON is not set; `tox -e published` creates an environment with nomyo 0.2.9")
 
 
 @pytest.fixture(params=[plain, reference], ids=["plain", "reference"])
 def service(request: pytest.FixtureRequest) -> Iterator[Service]:
-    """Each router in turn."""
+    """Each of the two routers."""
     yield from request.param()
 
 
 @pytest.fixture
 def published(service: Service) -> Published:
-    """The published client, at that router."""
+    """Calls of nomyo 0.2.9 to that router."""
     return Published(service.url, service.ca)
