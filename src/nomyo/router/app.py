@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -16,10 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive
+from starlette.types import ASGIApp
 
 from nomyo import envelope, strict_json
-from nomyo.router.access_log import HEALTH_PATH, READY_PATH, AccessLog, add_remark
 from nomyo.router.completions import Upstream, echo, encode_request
 from nomyo.router.credentials import ServerKey
 from nomyo.router.errors import (
@@ -44,15 +44,20 @@ from nomyo.router.protocol import (
     add_metadata,
     decrypt_payload,
     read_headers,
-    wait_for_disconnect,
 )
 from nomyo.router.rate_limit import Limiter
+from nomyo.serving.access_log import AccessLog, LogSettings, add_remark
+from nomyo.serving.requests import BodyTooLargeError, OutOfTimeError, await_or_cancel, bearer_of, read_body
 from nomyo_attest.errors import AttesterError
 
 logger = logging.getLogger("nomyo.router")
 
 KEY_PATH: Final = "/pki/public_key"
 COMPLETION_PATH: Final = "/v1/chat/secure_completion"
+HEALTH_PATH: Final = "/healthz"
+READY_PATH: Final = "/readyz"
+
+_ACCESS: Final = LogSettings(logger, (HEALTH_PATH, READY_PATH), b"x-payload-id")
 
 _LARGE_BYTES: Final = 1024 * 1024
 """Size in bytes above which a package counts as large."""
@@ -69,8 +74,6 @@ _COMPLETION_STAGES: Final = (
 
 _RETRY_ELSEWHERE: Final = {"Retry-After": "5"}
 """Header of responses during shutdown: after this time, another router or a restarted one may take the request."""
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(slots=True)
@@ -128,7 +131,22 @@ class Router:
             Route(HEALTH_PATH, self._serve_health, methods=["GET"]),
             Route(READY_PATH, self._serve_readiness, methods=["GET"]),
         ]
-        return AccessLog(Starlette(routes=routes, exception_handlers={HTTPException: _http_exception_response}))
+        return AccessLog(
+            Starlette(routes=routes, exception_handlers={HTTPException: _http_exception_response}), _ACCESS
+        )
+
+    @property
+    def access(self) -> LogSettings:
+        """How requests are logged."""
+        return _ACCESS
+
+    def count_connection(self) -> None:
+        """Count a connection that was established."""
+        self.counts.connections += 1
+
+    def refusal_body(self, status: int, detail: str) -> bytes:  # noqa: ARG002 - the body does not repeat it
+        """Return the JSON body of the response to a request that does not reach the application."""
+        return json.dumps({"detail": detail}).encode()
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -172,6 +190,10 @@ class Router:
             return await self._handle_completion(request)
         except Refusal as refusal:
             return _refusal_response(request, refusal)
+        except BodyTooLargeError:
+            return _refusal_response(request, Refusal(413, f"The package is larger than {PACKAGE_MAX} bytes"))
+        except OutOfTimeError:
+            return _refusal_response(request, Refusal(503, OUT_OF_TIME, _RETRY_ELSEWHERE))
         except ClientDisconnect:
             add_remark(request.scope, "the client disconnected", disconnected=True)
             return Response(status_code=400)  # never sent: ASGI requires a response
@@ -181,9 +203,8 @@ class Router:
 
     async def _handle_completion(self, request: Request) -> Response:
         if self.draining:
-            await self._await_or_cancel(
-                _read_body(request)
-            )  # a client that is still sending might not read the response
+            # A client that is still sending might not read the response.
+            await await_or_cancel(read_body(request, PACKAGE_MAX), self.out_of_time)
             raise Refusal(503, SHUTTING_DOWN, _RETRY_ELSEWHERE)
         fault = self.faults.take(*_COMPLETION_STAGES)
         replacement: Response | None = fault.apply("request", None)
@@ -198,9 +219,9 @@ class Router:
             self._limiter.admit(bearer if self.options.api_keys else host)
         headers = read_headers(request.headers)
         tier = headers.tier or self.options.default_tier
-        package = await self._await_or_cancel(_read_body(request))
+        package = await await_or_cancel(read_body(request, PACKAGE_MAX), self.out_of_time)
         response = self._respond(headers, tier, package, fault)
-        return await self._await_or_cancel(response, while_connected=request.receive)
+        return await await_or_cancel(response, self.out_of_time, while_connected=request.receive)
 
     async def _respond(self, headers: RequestHeaders, tier: str, package: bytes, fault: Fault) -> Response:
         """Respond to a request that has arrived completely. Raises `Refusal`."""
@@ -223,38 +244,9 @@ class Router:
         changed: Response = fault.apply("reply", EncryptedResponse(encrypted))
         return changed
 
-    async def _await_or_cancel(
-        self, work: Coroutine[Any, Any, _Result], *, while_connected: Receive | None = None
-    ) -> _Result:
-        """Await `work`, and cancel it if the shutdown runs out of time or the client disconnects.
-
-        Args:
-            while_connected: the ASGI channel that reports a disconnect; None if `work` itself reads from it.
-
-        Raises:
-            Refusal: the shutdown ran out of time.
-            ClientDisconnect: the client disconnected.
-        """
-        task = asyncio.ensure_future(work)
-        task.add_done_callback(_retrieve_exception)
-        interrupts: list[asyncio.Future[Any]] = [asyncio.ensure_future(self.out_of_time.wait())]
-        if while_connected is not None:
-            interrupts.append(asyncio.ensure_future(wait_for_disconnect(while_connected)))
-        try:
-            await asyncio.wait([task, *interrupts], return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            if self.out_of_time.is_set():
-                raise Refusal(503, OUT_OF_TIME, _RETRY_ELSEWHERE)
-            raise ClientDisconnect
-        finally:
-            for future in (task, *interrupts):
-                future.cancel()
-
     def _authenticate(self, headers: Mapping[str, str]) -> str:
         """Check the bearer key and return it, or ``""`` if the request has none. Raises `Refusal`."""
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        bearer = bearer.strip() if scheme.lower() == "bearer" else ""
+        bearer = bearer_of(headers)
         allowed = self.options.api_keys
         # Compare with every key, each in constant time, so that the time reveals nothing about the keys.
         matches = [hmac.compare_digest(bearer.encode(), key.encode()) for key in allowed]
@@ -300,26 +292,6 @@ class Router:
         if self.stores_last:
             self._last_response = body
         return body
-
-
-async def _read_body(request: Request) -> bytes:
-    """Read the body. Raises `Refusal` if it is too large."""
-    too_large = Refusal(413, f"The package is larger than {PACKAGE_MAX} bytes")
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > PACKAGE_MAX:
-        raise too_large
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > PACKAGE_MAX:
-            raise too_large
-    return bytes(body)
-
-
-def _retrieve_exception(task: asyncio.Future[Any]) -> None:
-    """Retrieve the exception of an abandoned task, so that asyncio does not log it with its traceback."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _refusal_response(request: Request, refusal: Refusal) -> Response:

@@ -7,26 +7,18 @@ import logging
 import os
 import shlex
 import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
-from types import FrameType
 from typing import Final
 
-from nomyo.router.access_log import JSONFormatter, TextFormatter
 from nomyo.router.errors import RouterError
 from nomyo.router.options import ORIGINAL, OTHER, RouterOptions
 from nomyo.router.running import RunningRouter
+from nomyo.serving.program import STOP, check_stdout, handle_signals, log_on_stderr, print_to_stdout
+from nomyo.serving.server_thread import NotStartedError
 from nomyo_attest._files import atomic_file, read_bounded, reason
 from nomyo_attest.errors import AttesterError
 
 logger = logging.getLogger("nomyo.router")
-
-_STOP: Final = "stop"
 
 _BOOT_SIGNALS: Final = {"SIGUSR1": OTHER, "SIGUSR2": ORIGINAL}
 """Signal → the firmware that it boots. Both are idempotent, so a lost or repeated signal does no harm."""
@@ -54,13 +46,20 @@ def serve(options: RouterOptions) -> int:
     Raises:
         RouterError: the router cannot run with these options.
     """
-    if sys.stdout is None:
-        raise RouterError("standard output is closed, but the router writes its URL there; do not close it")
+    try:
+        _serve(options)
+    except NotStartedError as error:
+        raise RouterError(str(error)) from None
+    return 0
+
+
+def _serve(options: RouterOptions) -> None:
+    check_stdout()
     if options.ca_out is not None:
         _check_replaceable(options.ca_out)
     with (
-        _log_on_stderr(options.log_format),
-        _handle_signals() as received,
+        log_on_stderr(options.log_format, {logger.name: logging.INFO}),
+        handle_signals(_BOOT_SIGNALS) as received,
         RunningRouter(options, switchable=False) as router,
     ):
         ca = router.ca
@@ -68,11 +67,10 @@ def serve(options: RouterOptions) -> int:
             ca = _write_ca(options.ca_out, ca.read_bytes())
         if router.tpm in ("swtpm", "soft") and hasattr(signal, "SIGUSR1"):
             logger.info("to boot other firmware: %s", _boot_command("USR1"))
-        _print_to_stdout(environment_text(router, ca) if options.print_env else _ready_line(router, ca))
-        for action in iter(received.actions.get, _STOP):
+        print_to_stdout(environment_text(router, ca) if options.print_env else _ready_line(router, ca))
+        for action in iter(received.actions.get, STOP):
             _boot(router, action)
         router.stop(options.grace, stop_now=received.stop_now)
-    return 0
 
 
 def _ready_line(router: RunningRouter, ca: Path | None) -> str:
@@ -94,14 +92,6 @@ def environment_text(router: RunningRouter, ca: Path | None) -> str:
 
 def _boot_command(name: str) -> str:
     return f"kill -{name} {os.getpid()}"
-
-
-def _print_to_stdout(text: str) -> None:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        raise RouterError(f"standard output cannot be written: {error.strerror}") from None
 
 
 def _boot(router: RunningRouter, firmware: str) -> None:
@@ -141,65 +131,3 @@ def _write_ca(path: Path, certificate: bytes) -> Path:
     except OSError as error:
         raise RouterError(f"ca_out: {path}: cannot be written: {reason(error)}; choose another file") from None
     return path
-
-
-@dataclass(frozen=True, slots=True)
-class _Received:
-    """The signals that arrived.
-
-    Attributes:
-        actions: firmware to boot, or `_STOP`, in order of arrival. A signal handler may interrupt the `put` of another
-            handler, which `SimpleQueue` permits.
-        stop_now: set by the second signal that stops the router.
-    """
-
-    actions: SimpleQueue[str] = field(default_factory=SimpleQueue)
-    stop_now: threading.Event = field(default_factory=threading.Event)
-
-
-@contextmanager
-def _handle_signals() -> Iterator[_Received]:
-    """Handle signals while the context is active, and collect them."""
-    received = _Received()
-    stopping = False
-
-    def stop(_: int, __: FrameType | None) -> None:
-        nonlocal stopping
-        if stopping:
-            received.stop_now.set()
-        stopping = True
-        received.actions.put(_STOP)
-
-    def boot(number: int, _: FrameType | None) -> None:
-        received.actions.put(_BOOT_SIGNALS[signal.Signals(number).name])
-
-    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop}
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup(1) ignores it
-        handlers[signal.SIGHUP] = stop
-    handlers |= {getattr(signal, name): boot for name in _BOOT_SIGNALS if hasattr(signal, name)}
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _log_on_stderr(log_format: str) -> Iterator[None]:
-    """Write the logs of the router, uvicorn and asyncio to standard error, in one format and without tracebacks."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
-    loggers = [logging.getLogger(name) for name in ("nomyo.router", "uvicorn", "asyncio")]
-    previous = [(each.level, each.propagate) for each in loggers]
-    for each, level in zip(loggers, (logging.INFO, logging.WARNING, logging.WARNING), strict=True):
-        each.addHandler(handler)
-        each.setLevel(level)
-        each.propagate = False
-    try:
-        yield
-    finally:
-        for each, (level, propagate) in zip(loggers, previous, strict=True):
-            each.removeHandler(handler)
-            each.setLevel(level)
-            each.propagate = propagate

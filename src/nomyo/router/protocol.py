@@ -147,12 +147,6 @@ def add_metadata(
     return {**completion, "_metadata": metadata}
 
 
-async def wait_for_disconnect(receive: Receive) -> None:
-    """Wait until the client disconnects."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 class EncryptedResponse(Response):
     """An encrypted response, sent in pieces, since encrypting megabytes with TLS at once would delay other requests."""
 

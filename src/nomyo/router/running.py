@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
-import socket
 import tempfile
 import threading
 from contextlib import ExitStack
@@ -20,7 +18,7 @@ from nomyo.router.errors import RouterError
 from nomyo.router.evidence import ORIGINAL_FIRMWARE, OTHER_FIRMWARE, open_source
 from nomyo.router.faults import BY_NAME
 from nomyo.router.options import RouterOptions
-from nomyo.router.server_thread import STOP_SECONDS, ServerThread
+from nomyo.serving.server_thread import STOP_SECONDS, NotStartedError, ServerThread, listen
 
 
 class RunningRouter:
@@ -58,7 +56,10 @@ class RunningRouter:
         if self._stack is not None:
             raise RouterError("this router is already running")
         with ExitStack() as stack:
-            self._start(stack)
+            try:
+                self._start(stack)
+            except NotStartedError as error:
+                raise RouterError(str(error)) from None
             self._stack = stack.pop_all()
         return self
 
@@ -85,7 +86,7 @@ class RunningRouter:
 
     def _start(self, stack: ExitStack) -> None:
         options = self.options
-        listener = stack.enter_context(_listen(options))
+        listener = stack.enter_context(listen(options.host, options.port))
         if options.cert is not None and options.key is not None:
             tls = load_tls(options.cert, options.key)
         else:
@@ -186,20 +187,6 @@ class RunningRouter:
 def _check_fault(fault: str | None) -> None:
     if fault is not None and fault not in BY_NAME:
         raise RouterError(f"fault: unknown fault {fault!r}; choose one from nomyo.router.FAULTS")
-
-
-def _listen(options: RouterOptions) -> socket.socket:
-    host = "127.0.0.1" if options.host == "localhost" else options.host
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, options.port), family=family, backlog=2048)
-    except OSError as error:
-        # create_server() raises a new error, whose strerror contains the address.
-        if isinstance(error.__context__, socket.gaierror):
-            raise RouterError(f"host: {host!r} could not be resolved; use an address of this machine") from None
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        problem = f"cannot listen on {host}, port {options.port}: {reason}"
-        raise RouterError(f"{problem}; choose another host or port") from None
 
 
 def _url(options: RouterOptions, port: int) -> str:

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from nomyo.router import RouterOptions, RunningRouter
-from nomyo.router.access_log import JSONFormatter, TextFormatter
+from nomyo.serving.access_log import JSONFormatter, TextFormatter
 from tests.nomyo.router.test_connection import connected, request_head, response
 from tests.nomyo.router.test_serve import program, use
 from tests.nomyo.wire.simple_client import Client

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from nomyo.router import RouterOptions, RunningRouter, connection
-from nomyo.router.connection import peer_of
+from nomyo.router import RouterOptions, RunningRouter
+from nomyo.serving import connection
+from nomyo.serving.connection import peer_of
 from tests.nomyo.router.router_calls import client_of
 from tests.nomyo.wire.simple_client import read, request_headers, sealed
 

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from nomyo.router.errors import FORBIDDEN, NOT_ENABLED, UNAUTHORIZED
 from nomyo.router.faults.model import Fault
-from nomyo.router.protocol import wait_for_disconnect
+from nomyo.serving.requests import wait_for_disconnect
 
 SIGN_IN_PAGE: Final = (
     "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in to the network.</body></html>\n"

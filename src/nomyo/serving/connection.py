@@ -1,7 +1,7 @@
 """Serve one client's connection with strict HTTP parsing and deadlines.
 
 uvicorn's `H11Protocol` runs the application, and h11 parses, even if httptools is installed. Both accept more than a
-router should: bare LF as a line terminator, folded header lines (RFC 9112, 2.2 and 5.2), repeated header fields,
+server should: bare LF as a line terminator, folded header lines (RFC 9112, 2.2 and 5.2), repeated header fields,
 and Content-Length together with Transfer-Encoding. A proxy in front may interpret such a request differently, so this
 module refuses it with 400. They also let a peer take forever to send a request, so this module sets deadlines.
 """
@@ -11,18 +11,19 @@ from __future__ import annotations
 import asyncio
 import http
 import ipaddress
-import json
 import logging
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, Protocol
 
 import h11
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from nomyo.router.access_log import refused_head_entry
+from nomyo.serving.access_log import LogSettings
 
 HEAD_SECONDS: Final = 10.0
 """Maximum time from the start of a connection, or the first byte of a later request, to the end of the head, in
@@ -50,7 +51,7 @@ HEAD_MAX: Final = 16 * 1024
 SINGLE_FIELDS: Final = frozenset(
     {b"authorization", b"content-type", b"x-payload-id", b"x-public-key", b"x-security-tier"}
 )
-"""Header fields that a request may contain only once: the router must not guess which of two values was meant."""
+"""Header fields that a request may contain only once: a server must not guess which of two values was meant."""
 
 _END: Final = b"\r\n\r\n"
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
@@ -59,9 +60,33 @@ _FOLDED: Final = re.compile(rb"\n[ \t]")
 
 _RESPONSE_NOT_STARTED: Final = (h11.IDLE, h11.SEND_RESPONSE)
 
-# uvicorn logs a warning for each malformed request, which already has a line in the access log.
-_http_logger = logging.getLogger("nomyo.router.http")
-_http_logger.setLevel(logging.ERROR)
+
+class Served(Protocol):
+    """What a server serves.
+
+    Attributes:
+        draining: set to True when the server shuts down: new requests are to be refused, those in progress continue.
+        out_of_time: set when requests in progress must end as well.
+    """
+
+    draining: bool
+    out_of_time: asyncio.Event
+
+    @property
+    def access(self) -> LogSettings:
+        """How requests are logged."""
+
+    def app(self) -> ASGIApp:
+        """Build the ASGI application; it is served inside `lifespan`."""
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """Open and close what the application needs while it is served."""
+
+    def count_connection(self) -> None:
+        """Called for each connection that is established."""
+
+    def refusal_body(self, status: int, detail: str) -> bytes:
+        """Return the JSON body of the response to a request that does not reach the application."""
 
 
 class StrictConnection(h11.Connection):
@@ -157,31 +182,33 @@ class Connection(H11Protocol):
     """uvicorn's protocol with deadlines and strict parsing, created for an accepted connection before TLS begins.
 
     Args:
+        served: what the server serves.
         config: uvicorn's configuration.
         state: the server state in which uvicorn registers connections and tasks.
         peer: the peer, from `peer_of`.
         idle: the set that contains the connection while it has no request in progress.
-        on_established: called when TLS is established.
         abandon: closes the connection before TLS is established.
     """
 
     def __init__(
         self,
+        served: Served,
         config: uvicorn.Config,
         state: ServerState,
         *,
         peer: str,
         idle: IdleConnections,
-        on_established: Callable[[], None],
         abandon: Callable[[], object],
     ) -> None:
         super().__init__(config, state, {"connection": self})
         self.conn = self._strict = StrictConnection()
-        self.logger = _http_logger
+        # uvicorn logs a warning for each malformed request, which already has a line in the access log.
+        self.logger = served.access.logger.getChild("http")
+        self.logger.setLevel(logging.ERROR)
         self.access_log = False  # uvicorn's access log contains the query, and is on if its logger has a handler
         self.peer: Final = peer
         self._idle = idle
-        self._on_established = on_established
+        self._served = served
         self._is_established = False
         self._abandon = abandon
         self._head_deadline: float | None = self.loop.time() + HEAD_SECONDS
@@ -191,7 +218,7 @@ class Connection(H11Protocol):
         idle.add(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        self._on_established()
+        self._served.count_connection()
         self._is_established = True
         super().connection_made(transport)
 
@@ -287,7 +314,7 @@ class Connection(H11Protocol):
         else:
             self._refuse(408, "The request did not arrive in time")
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the protocol requires a JSON body
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the response has a JSON body
         self._refuse(400, self._strict.problem or "The request is not valid HTTP/1.1")
 
     def _refuse(self, status: int, detail: str) -> None:
@@ -298,11 +325,11 @@ class Connection(H11Protocol):
         if self.is_busy:  # keep the application from responding as well
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        refused_head_entry(request, status, detail, self.client).log()
+        self._served.access.refused_head(request, status, detail, self.client)
         if self.conn.our_state not in _RESPONSE_NOT_STARTED:
             self.transport.abort()
             return
-        body = json.dumps({"detail": detail}).encode()
+        body = self._served.refusal_body(status, detail)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import logging
+import os
 import socket
 import ssl
 import threading
@@ -20,17 +20,13 @@ from typing import Final
 import uvicorn
 from uvicorn.server import ServerState
 
-from nomyo.router.app import Router
-from nomyo.router.connection import CLOSING_SECONDS, HEAD_SECONDS, Connection, IdleConnections, peer_of
-from nomyo.router.errors import RouterError
-
-logger = logging.getLogger("nomyo.router")
+from nomyo.serving.connection import CLOSING_SECONDS, HEAD_SECONDS, Connection, IdleConnections, Served, peer_of
 
 KEEP_ALIVE_SECONDS: Final = 75
 """Seconds that an idle connection stays open: longer than in most clients, so that the client closes first."""
 
 STOP_SECONDS: Final = 2.0
-"""Default grace period of `RunningRouter.stop`, in seconds."""
+"""Default grace period of `ServerThread.stop`, in seconds."""
 
 CUT_OFF_SECONDS: Final = 2.0
 """Seconds for sending the responses to requests that ran out of time."""
@@ -42,21 +38,26 @@ _TLS_CLOSE_SECONDS: Final = 10.0
 _OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
+class NotStartedError(Exception):
+    """The server could not start. The message contains the problem and a hint."""
+
+
 class ServerThread:
-    """A server in its own thread. Raises `RouterError` if it does not start.
+    """A server in its own thread. Raises `NotStartedError`.
 
     Args:
-        router: the router to serve.
+        served: what to serve.
         listener: a listening socket, which this class closes.
-        context: the TLS context.
+        context: the TLS context; None for plain HTTP.
     """
 
-    def __init__(self, router: Router, listener: socket.socket, context: ssl.SSLContext) -> None:
-        self._router = router
+    def __init__(self, served: Served, listener: socket.socket, context: ssl.SSLContext | None) -> None:
+        self._served = served
+        self._logger = served.access.logger
         self._listener = listener
         self._context = context
         self._config = uvicorn.Config(
-            router.app(),
+            served.app(),
             http="h11",  # `Connection` is based on h11; httptools parses less strictly
             ws="none",
             loop="asyncio",
@@ -78,11 +79,11 @@ class ServerThread:
         self._stop: Final = asyncio.Event()
         self._stop_now = threading.Event()
         self._grace = STOP_SECONDS
-        self._thread = threading.Thread(target=self._run, name="nomyo-router", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self._logger.name.replace(".", "-"), daemon=True)
         self._thread.start()
         if not (self._ready.wait(START_SECONDS) and self._started):
             self.stop()
-            raise RouterError("the server did not start; see its log")
+            raise NotStartedError("the server did not start; see its log")
 
     def stop(self, grace: float = STOP_SECONDS, stop_now: threading.Event | None = None) -> None:
         """Stop the server and wait until its thread has ended.
@@ -104,7 +105,7 @@ class ServerThread:
         try:
             asyncio.run(self._serve())
         except Exception as error:  # noqa: BLE001 - the constructor reports that the server did not start
-            logger.error("the server failed: %s", type(error).__name__)
+            self._logger.error("the server failed: %s", type(error).__name__)
         finally:
             self._listener.close()
             self._ready.set()
@@ -112,7 +113,7 @@ class ServerThread:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener.setblocking(False)
-        async with self._router.lifespan():
+        async with self._served.lifespan():
             self._set_headers()
             accepting = asyncio.create_task(self._accept())
             stopped = asyncio.create_task(self._stop.wait())
@@ -136,7 +137,7 @@ class ServerThread:
                 accepted, address = await loop.sock_accept(self._listener)
             except OSError as error:
                 if error.errno in _OUT_OF_RESOURCES:
-                    logger.error("no connection can be accepted: %s", error.strerror)
+                    self._logger.error("no connection can be accepted: %s", error.strerror)
                     await asyncio.sleep(1)
                 await asyncio.sleep(_POLL_SECONDS)
                 continue
@@ -145,15 +146,15 @@ class ServerThread:
             handshake.add_done_callback(self._handshakes.discard)
 
     async def _admit(self, accepted: socket.socket, address: object) -> None:
-        """Establish TLS on an accepted socket, and attach the protocol."""
+        """Establish TLS, if it is used, on an accepted socket, and attach the protocol."""
         task = asyncio.current_task()
         assert task is not None
         connection = Connection(
+            self._served,
             self._config,
             self._state,
             peer=peer_of(address),
             idle=self._idle,
-            on_established=self._count_connection,
             abandon=task.cancel,
         )
         try:
@@ -163,8 +164,8 @@ class ServerThread:
                 lambda: connection,
                 accepted,
                 ssl=self._context,
-                ssl_handshake_timeout=HEAD_SECONDS,
-                ssl_shutdown_timeout=_TLS_CLOSE_SECONDS,
+                ssl_handshake_timeout=None if self._context is None else HEAD_SECONDS,
+                ssl_shutdown_timeout=None if self._context is None else _TLS_CLOSE_SECONDS,
             )
         except BaseException as error:
             connection.forget()
@@ -172,23 +173,20 @@ class ServerThread:
             if not isinstance(error, (OSError, EOFError, asyncio.CancelledError)):
                 raise
 
-    def _count_connection(self) -> None:
-        self._router.counts.connections += 1
-
     async def _shut_down(self) -> None:
         """Let requests in progress finish, respond to new ones with 503, and close all connections."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._grace
-        self._router.draining = True
+        self._served.draining = True
         self._set_headers((b"connection", b"close"))
         if self._state.tasks:
             pending = _format_requests(len(self._state.tasks))
-            logger.info("shutting down: %s in progress may take %g s, new ones get 503", pending, self._grace)
+            self._logger.info("shutting down: %s in progress may take %g s, new ones get 503", pending, self._grace)
         while self._state.tasks and loop.time() < until and not self._stop_now.is_set():
             await asyncio.wait({*self._state.tasks}, timeout=_POLL_SECONDS)
         if self._state.tasks:
-            logger.warning("shutting down: %s did not finish in time", _format_requests(len(self._state.tasks)))
-            self._router.out_of_time.set()
+            self._logger.warning("shutting down: %s did not finish in time", _format_requests(len(self._state.tasks)))
+            self._served.out_of_time.set()
             await asyncio.wait({*self._state.tasks}, timeout=CUT_OFF_SECONDS)
         for handshake in [*self._handshakes]:
             handshake.cancel()
@@ -213,6 +211,21 @@ class ServerThread:
 
     def _connections(self) -> list[Connection]:
         return [connection for connection in self._state.connections if isinstance(connection, Connection)]
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 stands for a free port. Raises `NotStartedError`."""
+    host = "127.0.0.1" if host == "localhost" else host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        # create_server() raises a new error, whose strerror contains the address.
+        if isinstance(error.__context__, socket.gaierror):
+            raise NotStartedError(f"host: {host!r} could not be resolved; use an address of this machine") from None
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        problem = f"cannot listen on {host}, port {port}: {reason}"
+        raise NotStartedError(f"{problem}; choose another host or port") from None
 
 
 def _format_requests(count: int) -> str:
