@@ -206,10 +206,10 @@ def run(arguments: argparse.Namespace) -> int:
                     f" {audit.state.folder}; --state names another place"
                 )
             if arguments.resume:
+                if not audit.has_begun_outputs(reports.files):
+                    _check_free_to_resume(reports, is_resumed=audit.state.resumed, force=arguments.force)
                 if not audit.state.resumed:
                     print_error("notice: there is no audit to resume; starting at the beginning")
-                if not audit.has_begun_outputs(reports.files):
-                    reports.check_free(force=arguments.force)
             try:
                 for _ in track_audit(audit.appraise()):
                     pass
@@ -253,6 +253,21 @@ def _ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _check_free_to_resume(reports: Reports, *, is_resumed: bool, force: bool) -> None:
+    """Refuse existing outputs. If no audit was interrupted, the outputs are usually those of a complete one.
+
+    Raises `CommandError`.
+    """
+    try:
+        reports.check_free(force=force)
+    except CommandError as error:
+        if is_resumed:
+            raise
+        raise CommandError(
+            f"--resume: there is no interrupted audit; if this audit is complete, there is nothing to resume. {error}"
+        ) from None
 
 
 def _check_still_free(audit: Audit, reports: Reports, *, force: bool) -> None:

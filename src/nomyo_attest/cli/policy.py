@@ -186,6 +186,7 @@ class Check:
     EXAMPLE = """
     nomyo-attest policy check fleet/policy.toml
     nomyo-attest policy check policy.toml --strict
+    nomyo-attest policy check policy.toml --strict --at 2026-12-31
     """
 
     @staticmethod
@@ -212,7 +213,7 @@ class Check:
         if arguments.format == "json":
             print_json(check_document(policy, remarks))
         else:
-            print_output(check_text(policy, remarks, text_style()))
+            print_output(check_text(policy, remarks, text_style(), now))
         has_warning = any(remark.weight is Weight.WARNING for remark in remarks)
         return EXIT_NOT_AFFIRMED if arguments.strict and has_warning else EXIT_OK
 

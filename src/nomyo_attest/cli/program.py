@@ -178,6 +178,9 @@ class Program:
         if argv[0] in self._groups():
             known = [words.split()[1] for words in self.commands if words.startswith(f"{argv[0]} ")]
             problem = f"unknown command {' '.join(argv[:2])!r}" if len(argv) > 1 else f"incomplete command {argv[0]!r}"
+            close = get_close_matches(argv[1], known, 1) if len(argv) > 1 else []
+            if close:
+                return f"{problem}; did you mean {f'{argv[0]} {close[0]}'!r}?"
             choice = f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
             return f"{problem}; choose from {self.name} {argv[0]} {choice}"
         if argv[0].split() and " ".join(argv[0].split()) in self.commands:

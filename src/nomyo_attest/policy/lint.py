@@ -19,6 +19,11 @@ WARN_FOR: Final = timedelta(days=90)
 """The longest warning period that `lint` accepts: a quarter is enough to see every machine of a fleet update."""
 
 
+_RENEW: Final = (
+    "if you confirm its values, write a later valid_until; nomyo-attest policy learn writes a new policy from responses"
+)
+
+
 class Weight(Enum):
     """How serious a remark is: a warning if the policy is weaker than it looks, otherwise a note."""
 
@@ -58,6 +63,13 @@ def lint(policy: AppraisalPolicy, now: datetime) -> tuple[Remark, ...]:
     return tuple(sorted(remarks, key=lambda remark: remark.weight is Weight.NOTE))
 
 
+def validity(policy: AppraisalPolicy, now: datetime) -> str:
+    """Return the state of a policy that loads, as of `now`: ``"usable"``, ``"expired"`` or ``"not valid yet"``."""
+    if policy.valid_until and now > policy.valid_until:
+        return "expired"
+    return "not valid yet" if policy.valid_from and now < policy.valid_from else "usable"
+
+
 def _warning(where: str, problem: str, hint: str = "") -> Remark:
     return Remark(Weight.WARNING, where, problem, hint)
 
@@ -67,9 +79,10 @@ def _note(where: str, problem: str, hint: str = "") -> Remark:
 
 
 def _period(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
-    if policy.valid_until and now > policy.valid_until:
-        yield _warning("valid_until", "the policy has expired: it affirms nothing any more", "write a new policy")
-    if policy.valid_from and now < policy.valid_from:
+    state = validity(policy, now)
+    if state == "expired":
+        yield _warning("valid_until", "the policy has expired: it affirms nothing any more", _RENEW)
+    elif state == "not valid yet":
         yield _warning("valid_from", "the policy is not valid yet: it affirms nothing until then")
 
 

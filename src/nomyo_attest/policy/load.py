@@ -16,6 +16,7 @@ from nomyo_attest.errors import PolicyError
 from nomyo_attest.evidence.content import wrong_encoding
 from nomyo_attest.evidence.strict_json import check_containers
 from nomyo_attest.policy.toml import toml_path
+from nomyo_attest.rules import RULE_TABLE
 from nomyo_attest.schemas import load_schema
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([
 """date-time of RFC 3339, 5.6; `datetime.fromisoformat` also reads other forms, some of which are ambiguous."""
 
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+_ALL_RULES: Final = "nomyo-attest rules lists all rules"
 
 _DEPTH_MAX: Final = 8
 """The deepest nesting of tables that is read; a policy has four levels."""
@@ -142,7 +145,8 @@ def timestamp(document: dict[str, Any], name: str, *, dates: bool = False) -> da
         with suppress(ValueError):
             moment = datetime.fromisoformat(text)
     if moment is None:
-        hint = "write an RFC 3339 time with an offset: 2026-11-30T00:00:00Z"
+        day = text if _DATE.fullmatch(text) else "2026-11-30"
+        hint = f"write an RFC 3339 time with an offset: {day}T00:00:00Z"
         raise PolicyError(name, f"invalid time {document[name]!r}", hint)
     return moment
 
@@ -213,11 +217,23 @@ def _unknown_key(path: list[str | int], given: Mapping[str, Any], schema: Mappin
     if path == ["rules"]:
         if isinstance(given[unknown], Mapping):
             return where, problem, _quote_hint(unknown, given[unknown])
-        return where, problem, hint  # it may be a core rule, so suggesting a similar id could mislead
+        return where, problem, _rule_hint(unknown, known)
     close = difflib.get_close_matches(unknown, known, 1)
     if close:
         return where, problem, f"did you mean {close[0]!r}?"
     return where, problem, hint if patterns else f"expected one of {', '.join(known)}"
+
+
+def _rule_hint(unknown: str, softenable: list[str]) -> str:
+    """Return the hint for a key of `rules` that is not a rule, or is one that cannot be softened."""
+    core = [rule.id for rule in RULE_TABLE if rule.core]
+    if unknown in core:
+        return f"core rules cannot be softened; {_ALL_RULES}"
+    close = difflib.get_close_matches(unknown, [*softenable, *core], 1)
+    if not close:
+        return _ALL_RULES
+    note = ", which is a core rule and cannot be softened" if close[0] in core else ""
+    return f"did you mean {close[0]!r}{note}? {_ALL_RULES}"
 
 
 @cache

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any, Final
 
-from nomyo_attest.policy.lint import Remark, Weight
+from nomyo_attest.policy.lint import Remark, Weight, validity
 from nomyo_attest.policy.model import AppraisalPolicy, Trust
 from nomyo_attest.policy.pcr_meanings import MEANINGS
 from nomyo_attest.report.formatting import Ink, TextStyle, count, excerpt, firmware_version, sanitize, sentence
@@ -124,10 +125,13 @@ def check_document(policy: AppraisalPolicy, remarks: Iterable[Remark]) -> dict[s
     }
 
 
-def check_text(policy: AppraisalPolicy, remarks: Iterable[Remark], style: TextStyle) -> str:
-    """Format the remarks on `policy`, without a final newline."""
+def check_text(policy: AppraisalPolicy, remarks: Iterable[Remark], style: TextStyle, now: datetime) -> str:
+    """Format the remarks on `policy` as of `now`, without a final newline."""
     remarks = list(remarks)
-    lines = [f"{sanitize(policy.source)}   usable   policy {excerpt(policy.id, 40)}", f"  {policy.digest}"]
+    lines = [
+        f"{sanitize(policy.source)}   {validity(policy, now)}   policy {excerpt(policy.id, 40)}",
+        f"  {policy.digest}",
+    ]
     for remark in remarks:
         weight = remark.weight.value
         body = style.wrap(sanitize(remark.where), f"  {weight.ljust(9)}")

@@ -98,7 +98,8 @@ def test_no_command_is_an_error_that_says_where_help_is() -> None:
     [
         (["verfy", "x.json"], "did you mean 'verify'?"),
         (["policy"], "nomyo-attest policy learn, check or show"),
-        (["policy", "lern"], "nomyo-attest policy learn, check or show"),
+        (["policy", "lern"], "did you mean 'policy learn'?"),
+        (["policy", "x"], "nomyo-attest policy learn, check or show"),
         (["--wrong"], "see nomyo-attest --help"),
         (["--policy", "p.toml", "audit", "x.jsonl"], "(verify, audit), such as: nomyo-attest verify --policy ..."),
         (["learn", "x.json"], "did you mean 'policy learn'?"),

@@ -44,6 +44,9 @@ def test_the_period_is_judged_as_of_a_given_time(folder: Path) -> None:
     Path("weak.toml").write_text(WEAK, encoding="utf-8")
     assert "valid_until" in run("policy", "check", "weak.toml", "--at", "2026-02-01T00:00:00Z").out
     assert "valid_until" not in run("policy", "check", "weak.toml", "--at", "2026-01-01T00:00:00Z").out
+    assert run("policy", "check", "weak.toml", "--at", "2026-02-01").out.startswith(
+        "weak.toml   expired   policy weak\n"
+    )
 
 
 def test_json_lists_the_remarks(folder: Path) -> None:

@@ -169,7 +169,10 @@ def test_a_rule_whose_time_as_a_warning_is_over_is_not_said_to_pass() -> None:
 
 
 REMARKS = [
-    ("warning: valid_until: the policy has expired: it affirms nothing any more; write a new policy"),
+    (
+        "warning: valid_until: the policy has expired: it affirms nothing any more; if you confirm its values, write a "
+        "later valid_until; nomyo-attest policy learn writes a new policy from responses"
+    ),
     ("warning: valid_from: the policy is not valid yet: it affirms nothing until then; "),
     (
         "warning: unsafe_any_nonce: a quote that was made for another request, at any time, is accepted; "

@@ -86,6 +86,8 @@ def unknown_keys() -> Iterator[Row]:
         "unknown key 'clock.save'",
         "nomyo-attest rules lists all",
     )
+    for slip, right in (("pcr.vales", "'pcr.values'?"), ("nonce.mach", "'nonce.match', which is a core rule")):
+        yield f"rule {slip}", {"rules": {slip: "warn"}}, "rules", f"unknown key {slip!r}", f"did you mean {right}"
     for rule in CORE:
         for word in ("warn", "ignore"):
             hint = "core rules cannot be softened"
@@ -338,7 +340,7 @@ WHOLE: Final = {
         'rules."policy.period": the rule is required, but the policy has no value for it to compare '
         "with; write valid_from or valid_until, or remove the rule here"
     ),
-    "rule clock": ("rules: unknown key 'clock'; core rules cannot be softened; nomyo-attest rules lists all rules"),
+    "rule clock": ("rules: unknown key 'clock'; did you mean 'clock.safe'? nomyo-attest rules lists all rules"),
     "unsafe_any_nonce in rules": (
         "rules: unknown key 'unsafe_any_nonce'; write 'unsafe_any_nonce' above the first [table]: below "
         "one, it is a key of that table"
