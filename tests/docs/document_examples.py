@@ -14,7 +14,8 @@ A comment on the line before a block changes this:
 - `<!-- printed -->` compares the block with the output of the `python` block before it.
 
 A block inside a comment that begins with `<!-- setup` runs as well. A comment `<!-- with-router -->`, anywhere in a
-document, provides a server for its examples.
+document, provides a server for its examples. With `<!-- needs-package: NAME -->`, they are skipped if the package is
+not installed, and fail if NOMYO_REQUIRE_PACKAGES names it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import ast
 import asyncio
 import contextlib
 import difflib
+import importlib.util
 import inspect
 import io
 import os
@@ -46,6 +48,7 @@ ANYTHING = "…"
 SECONDS = 180
 # Readers would run these blocks too, but no test would notice that they stop working.
 UNCHECKED = {"bash", "doctest", "py", "py3", "pycon", "python3", "sh", "shell", "shell-session", "zsh"}
+NEEDS_PACKAGE = re.compile(r"^<!-- needs-package: (\w+) -->$", re.MULTILINE)
 WITH_ROUTER = re.compile(r"^<!-- with-router -->$", re.MULTILINE)
 COMMENT = re.compile(
     r"<!--\s*(?P<word>not-run|needs-tpm|needs-spark|file|printed)\b:?\s*(?P<rest>.*?)\s*-->[ \t]*\n[ \t]*\Z"
@@ -100,6 +103,12 @@ def examples(path: Path) -> list[tuple[Example, Note]]:
     """Return the examples of a document, in order, each with its note."""
     document = Sybil(parsers=[blocks]).parse(path)
     return [(example, Note.before(document, example.region)) for example in document.examples()]
+
+
+def missing_package(path: Path) -> str | None:
+    """Return a package that the examples of a document need and that is not installed."""
+    needed = NEEDS_PACKAGE.findall(path.read_text(encoding="utf-8"))
+    return next((name for name in needed if importlib.util.find_spec(name) is None), None)
 
 
 def wants_router(path: Path) -> bool:

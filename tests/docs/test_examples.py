@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from nomyo import keys
 from nomyo.router import RouterOptions, RunningRouter
-from tests.docs.document_examples import examples, wants_router
+from tests.docs.document_examples import examples, missing_package, wants_router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,6 +82,10 @@ def test_an_example_does_what_its_document_says(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
+    missing = missing_package(Path(example.path))
+    if missing is not None:
+        assert missing not in os.environ.get("NOMYO_REQUIRE_PACKAGES", "").split(), f"{missing} is not installed"
+        pytest.skip(f"{missing} is not installed")
     monkeypatch.chdir(folder_of(example.path))
     if request.node.get_closest_marker("spark"):
         request.getfixturevalue("sessions").on("local[2]")  # what an example asks for is what there is
