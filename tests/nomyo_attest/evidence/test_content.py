@@ -172,3 +172,7 @@ def test_no_more_text_is_buffered_than_a_record_may_have() -> None:
     assert can_classify_lines(b" " * (HEAD_MAX + 1))
     assert can_classify_lines(b"x")
     assert not can_classify_lines(b"")
+
+
+def test_lines_after_a_blank_first_line_are_classified_before_the_file_ends() -> None:
+    assert can_classify_lines(b"\n" + (LINE + b"\n") * 3)

@@ -149,6 +149,15 @@ def test_a_long_record_that_is_parsed_as_a_whole_has_its_own_bounds(what: str, u
         read_evidence(text)
 
 
+def test_a_long_record_may_have_exactly_one_string_for_every_fifteen_bytes() -> None:
+    number = 80_000
+    text = ('["' + '","'.join(["ab"] * number) + '"]').encode()
+    assert len(text.ljust(15 * number)) > FULL_PARSE_MAX
+    assert len(parse_record(text.ljust(15 * number))) == number
+    with pytest.raises(EvidenceError, match=f"at most {number - 1} strings .* got {number}"):
+        parse_record(text.ljust(15 * number - 1))
+
+
 def test_only_the_metadata_of_a_long_response_becomes_objects() -> None:
     assert parse_record(long(before='"choices": {}, ')) == {"_metadata": RESPONSE["_metadata"]}
     assert parse_record(json.dumps(RESPONSE)) == RESPONSE

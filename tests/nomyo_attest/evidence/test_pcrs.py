@@ -207,10 +207,17 @@ def test_a_malformed_selection_is_refused_and_shown(text: str, got: str) -> None
 
 
 def test_a_malformed_selection_is_shown_shortened() -> None:
-    for text in ("x" * 1000, "sha256:" + "9" * 1000):
+    for text, shown in (("x" * 1000, "x" * 20), ("sha256:" + "9" * 1000, "9" * 20)):
         with pytest.raises(EvidenceError) as caught:
             parse_selection(text)
-        assert len(caught.value.got) <= 24
+        assert caught.value.got == repr(shown)
+
+
+@pytest.mark.parametrize(("bank", "got"), [("sha224", "'sha224'"), (7, "a number")])
+def test_the_error_for_an_unknown_bank_shows_its_name_or_its_type(bank: object, got: str) -> None:
+    with pytest.raises(EvidenceError) as caught:
+        read_report("sha256:0", {bank: {"0": ZEROS}}, "")
+    assert caught.value.got == got
 
 
 @given(st.one_of(st.text(), st.from_regex(re.compile(r"(sha[0-9_]{1,6}:[0-9,]{0,9}\+?){1,4}"))))

@@ -202,3 +202,14 @@ def test_constants_are_called_as_part_2_calls_them() -> None:
     assert specification_name(TPM_ST.ATTEST_QUOTE) == "TPM_ST_ATTEST_QUOTE"
     assert specification_name(TPM_ECC_CURVE.NIST_P256) == "TPM_ECC_NIST_P256"
     assert specification_name(TPM_RH.OWNER) == "TPM_RH_OWNER"
+
+
+def test_parsed_structures_cannot_be_changed() -> None:
+    kinds = [
+        kind
+        for module in (attest, pcr, public, signature)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Structure) and kind is not Structure
+    ]
+    assert len(kinds) > 20
+    assert [kind.__name__ for kind in kinds if not kind.__struct_config__.frozen] == []
