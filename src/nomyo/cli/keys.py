@@ -14,7 +14,7 @@ from nomyo.cli.settings import nonempty, read_secret
 from nomyo.cli.terminal import require_stdout
 from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import EXIT_OK, CommandError, print_stderr
-from nomyo_attest.cli.files import read_input, unreadable
+from nomyo_attest.cli.files import read_input, unreadable_error
 from nomyo_attest.report.formatting import sanitize
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def _find_key_files(name: str) -> list[Path]:
         # The public key comes first, so that the facts of the private key replace its facts.
         found = [path / file for file in (PUBLIC_NAME, PRIVATE_NAME) if os.path.lexists(path / file)]
     except (OSError, ValueError) as error:
-        raise unreadable(name, error) from None
+        raise unreadable_error(name, error) from None
     if not found:
         problem = f"{name}: contains neither {PRIVATE_NAME} nor {PUBLIC_NAME}"
         raise CommandError(f"{problem}; nomyo keys generate {name} generates a key pair")

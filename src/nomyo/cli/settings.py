@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from nomyo.cli.terminal import print_error
 from nomyo_attest.cli.errors import CommandError
-from nomyo_attest.cli.files import STANDARD_INPUT, read_input, unreadable
+from nomyo_attest.cli.files import STANDARD_INPUT, read_input, unreadable_error
 
 _PREFIX: Final = "NOMYO_"
 
@@ -157,7 +157,7 @@ def _read(name: str, maximum: int) -> bytes:
             _check_owner_and_mode(name, os.fstat(file.fileno()))
             return file.read(maximum)
     except (OSError, ValueError) as error:
-        raise unreadable(name, error) from None
+        raise unreadable_error(name, error) from None
 
 
 def _check_owner_and_mode(name: str, status: os.stat_result) -> None:

@@ -162,7 +162,7 @@ def _appraise_one(
         outcome = "does not hold" if finding.outcome is Outcome.FAIL else "is undecided"
         hint = _SOUND
         if finding.rule == "nonce.match" and finding.outcome is Outcome.UNDECIDED:
-            hint = "give the payload id of the request (payload_id), or the nonce that was quoted (nonce)"
+            hint = "pass the payload id of the request (payload_id), or the quoted nonce (nonce)"
         return RefusedResponse(name, f"refused: {finding.rule} {outcome}: {finding.message}", hint, None)
     if result.test_key and not allow_test_keys:
         problem = (

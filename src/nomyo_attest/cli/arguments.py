@@ -1,4 +1,4 @@
-"""Parse the command line of one command, and check the values that several commands take."""
+"""Parse the command line of one command, and check values that several commands accept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from nomyo_attest.cli.console import print_output
 from nomyo_attest.cli.errors import CommandError
-from nomyo_attest.cli.files import unreadable
+from nomyo_attest.cli.files import unreadable_error
 
 if TYPE_CHECKING:
     from nomyo_attest.policy import AppraisalPolicy
@@ -21,15 +21,13 @@ POLICY_FILE: Final = "the policy, a .toml or .json file"
 """The help of an argument that `load_policy` reads."""
 
 TIMES: Final = "a date (midnight UTC), or RFC 3339"
-"""What `parse_time` accepts, in a help text."""
+"""The formats that `parse_time` accepts, for a help text."""
 
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _OPTION: Final = re.compile(r"-[A-Za-z-]\S*")
-"""A word that argparse takes for an option: not a negative number, and without a blank."""
+"""A word that argparse treats as an option: not a negative number, and without spaces."""
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}){1,64}", re.ASCII)
-
-
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL: Final = re.compile(r"-?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,3})?")
 
@@ -37,7 +35,7 @@ _DECIMAL: Final = re.compile(r"-?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE
 def whole_number(text: str) -> int:
     """Parse the value of an option that is a whole number in ASCII digits.
 
-    `int` also accepts digits of other scripts, underscores and blanks. Raises `argparse.ArgumentTypeError`.
+    `int` also accepts digits of other scripts, underscores and spaces. Raises `argparse.ArgumentTypeError`.
     """
     if _WHOLE.fullmatch(text) is None:
         raise argparse.ArgumentTypeError(
@@ -60,7 +58,7 @@ def decimal_number(text: str) -> float:
 def web_address(text: str) -> str:
     """Parse the value of an option that is a link in a report: an absolute http or https URL.
 
-    Others open the report, so a scheme that runs code, such as ``javascript:``, is refused. Raises
+    Other people open the report, so a scheme that runs code, such as ``javascript:``, is refused. Raises
     `argparse.ArgumentTypeError`.
     """
     from urllib.parse import urlsplit
@@ -80,9 +78,7 @@ def web_address(text: str) -> str:
 def load_policy(name: str) -> AppraisalPolicy:
     """Load the policy file `name`. Raises `CommandError`."""
     if not name:
-        raise CommandError(
-            "the policy: expected a file name, got an empty one; check whether a shell variable is empty"
-        )
+        raise CommandError("policy: expected a file name, got an empty string; check whether a shell variable is empty")
     from nomyo_attest.errors import PolicyError
     from nomyo_attest.policy import AppraisalPolicy
 
@@ -94,7 +90,7 @@ def load_policy(name: str) -> AppraisalPolicy:
         raise CommandError(f"{name}: is a folder; name the policy file in it") from None
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) or "\0" in name:
-            raise unreadable(name, error) from None
+            raise unreadable_error(name, error) from None
         raise CommandError(f"{name}: not a policy file: a value in it cannot be read; see docs/policy.md") from None
 
 
@@ -103,10 +99,10 @@ def parse_time(text: str, option: str = "--at") -> datetime:
 
     Args:
         text: the time.
-        option: the option that it is the value of, for the error message.
+        option: the name of its option, for the error message.
 
     Raises:
-        CommandError: it is neither.
+        CommandError: the text is not a time.
     """
     try:
         if _RFC_3339.fullmatch(text):
@@ -114,7 +110,7 @@ def parse_time(text: str, option: str = "--at") -> datetime:
         if _DATE.fullmatch(text):
             return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
-        pass  # such as a 31st of June
+        pass  # a day that does not exist, such as June 31
     raise CommandError(
         f"{option}: invalid time {text[:80]!r}; write a date, such as 2026-11-30 (midnight UTC), or an RFC 3339 time "
         "with an offset, such as 2026-11-30T08:00:00Z"
@@ -122,14 +118,14 @@ def parse_time(text: str, option: str = "--at") -> datetime:
 
 
 def parse_nonce(text: str) -> bytes:
-    """Parse a nonce of 1 to 64 bytes in hexadecimal. An empty one is refused: a shell variable is not set.
+    """Parse a nonce of 1 to 64 bytes in hexadecimal. An empty one, such as from an unset shell variable, is refused.
 
     Raises `CommandError`.
     """
     if _HEX.fullmatch(text):
         return bytes.fromhex(text)
-    at = next((at for at, one in enumerate(text, 1) if not re.fullmatch("[0-9a-fA-F]", one, re.ASCII)), 0)
-    problem = f"character {at} is {text[at - 1]!r}" if at else f"it has {len(text)} digits"
+    wrong = next((at for at, digit in enumerate(text, 1) if not re.fullmatch("[0-9a-fA-F]", digit, re.ASCII)), 0)
+    problem = f"character {wrong} is {text[wrong - 1]!r}" if wrong else f"got {len(text)} digits"
     raise CommandError(f"--nonce: invalid nonce {text[:80]!r}: {problem}; write 1 to 64 bytes in hexadecimal")
 
 
@@ -142,15 +138,15 @@ def parse_payload_id(text: str) -> str:
         return check_payload_id(text, "")
     except EvidenceError as error:
         problem = f"--payload-id: expected {error.expected}, got {error.got}"
-        raise CommandError(f"{problem}; give the payload id of the request") from None
+        raise CommandError(f"{problem}; pass the payload id of the request") from None
 
 
 FORMATS = ("text", "json")
 EXIT_STATUS: Final = "exit status:"
 
 
-class Help(argparse.RawDescriptionHelpFormatter):
-    """Keep the lines of a help text that has several, such as a list of choices; each has at most 54 characters."""
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keep the line breaks of a help text with several lines, each of at most 54 characters."""
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return text.splitlines() if "\n" in text else super()._split_lines(text, width)
@@ -159,18 +155,18 @@ class Help(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """Parse the arguments of one command. Errors are one line; help begins with a sentence and an example.
 
-    An option that is given twice is an error, unless it is declared to be repeatable (``action="append"``): the last
-    one would win, wherever it came from.
+    A repeated option is an error, unless it is declared with ``action="append"``: otherwise the last value would win
+    silently.
 
     Args:
         program: the program's name.
         words: the command, e.g. ``"policy learn"``.
-        about: its help: a sentence, then paragraphs. A last part that begins with `EXIT_STATUS` is shown after the
+        about: its help: a sentence, then paragraphs. The part from `EXIT_STATUS` on is shown after the
             arguments.
         example: lines to be typed into a shell.
 
     Attributes:
-        hints: option that this command does not have → what to write instead.
+        hints: an option that this command does not have → what to write instead.
     """
 
     def __init__(self, program: str, words: str, about: str, example: str) -> None:
@@ -183,13 +179,13 @@ class Parser(argparse.ArgumentParser):
             prog=f"{program} {words}",
             description=f"{sentence}\n\nexample:\n{lines}" + (f"\n\n{details}" if details else ""),
             epilog=f"{EXIT_STATUS}{exits}" if begins else None,
-            formatter_class=Help,
-            allow_abbrev=False,  # an abbreviation in a script would break with the next option that begins the same way
+            formatter_class=HelpFormatter,
+            allow_abbrev=False,  # an abbreviation in a script would break when another option with that prefix is added
         )
         self._positionals.title = "arguments"
         self.words = words
         self.hints = {"--version": f"did you mean {program} --version?"}
-        self._given: set[argparse.Action] = set()
+        self._seen: set[argparse.Action] = set()
 
     def format_help(self) -> str:
         """As in argparse, but the usage names only what is required; the options are listed below it."""
@@ -207,7 +203,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As in argparse, but report an unknown option first: it may be a required one, misspelled."""
-        self._given = set()
+        self._seen = set()
         self._refuse_unknown_options(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
 
@@ -225,16 +221,20 @@ class Parser(argparse.ArgumentParser):
                 continue
             from difflib import get_close_matches
 
-            close = get_close_matches(name, [option for option in known if option.startswith("--")], 1)
+            options = [option for option in known if option.startswith("--")]
+            close = get_close_matches(name, options, 1)
+            same_letter = [option for option in options if len(name) == 2 and option.startswith(f"-{name}")]
+            if len(same_letter) == 1:
+                close = same_letter
             hint = self.hints.get(name) or (f"did you mean {close[0]}?" if close else "")
             self.error(f"unknown option {name[:80]!r}" + (f" ({hint})" if hint else ""))
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """As in argparse, which calls it once each time that an option occurs."""
+        """As in argparse, which calls this method once for each occurrence of an option."""
         if action.option_strings and not isinstance(action, argparse._AppendAction):
-            if action in self._given:
-                self.error(f"argument {'/'.join(action.option_strings)}: given twice, expected once")
-            self._given.add(action)
+            if action in self._seen:
+                self.error(f"argument {'/'.join(action.option_strings)}: repeated; pass it once")
+            self._seen.add(action)
         return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
@@ -242,7 +242,7 @@ class Parser(argparse.ArgumentParser):
         message = message.replace("the following arguments are required:", "missing")
         raise CommandError(f"{self.words}: {message}; see {self.prog} --help")
 
-    def print_help(self, file: object = None) -> None:  # noqa: ARG002 - an override; --help gives no file
+    def print_help(self, file: object = None) -> None:  # noqa: ARG002 - an override; --help passes no file
         """Print the help on standard output, whatever its encoding."""
         print_output(self.format_help().rstrip("\n"))
 

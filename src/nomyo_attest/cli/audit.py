@@ -33,7 +33,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from nomyo_attest.cli.arguments import TIMES, load_policy, web_address, whole_number
-from nomyo_attest.cli.audit_options import Reports, read_order
+from nomyo_attest.cli.audit_options import Reports, read_settings
 from nomyo_attest.cli.errors import EXIT_TERMINATED, CommandError, print_error
 from nomyo_attest.report.formats import FORMATS
 
@@ -85,8 +85,8 @@ def configure(parser: Parser) -> None:
     records.add_argument(
         "--since",
         metavar="TIME",
-        help="omit records before this time: `recorded_at` of a ledger line, or `processed_at` of another record, which"
-        " the server writes and nothing signs",
+        help="omit records before this time: `recorded_at` of a ledger line, or `processed_at` of another record,"
+        " which is an unsigned value of the server",
     )
     records.add_argument("--until", metavar="TIME", help="omit records at this time or later")
     records.add_argument(
@@ -133,18 +133,18 @@ def configure(parser: Parser) -> None:
 
 
 _FAIL_ON_HELP: Final = """\
-what makes the audit fail; values with commas between:
+what makes the audit fail, separated by commas:
   warning          a rule that the policy made a warning
   contraindicated  a required rule does not hold
   none             no evidence, or an undecided rule
   unreadable       a record or source cannot be read
   cross-record     a finding across records, or a cross-
                    record check that was not evaluated
-  released         a completion was released though not
-                   affirmed, according to a ledger
-  outside          the server's own time of a record is
-                   outside --since and --until
-  nothing          none of these (only alone)
+  released         a ledger says that a completion was
+                   released though not affirmed
+  outside          `processed_at` of a record is outside
+                   --since and --until
+  nothing          none of these; cannot be combined
 default: contraindicated,none,unreadable,cross-record"""
 
 _HINTS: Final = {
@@ -162,16 +162,16 @@ _HINTS: Final = {
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
     reports = Reports(arguments)
-    order = read_order(arguments, reports)
-    reports.check_places(arguments.sources, arguments.policy)
+    settings = read_settings(arguments, reports)
+    reports.refuse_conflicts(arguments.sources, arguments.policy)
     if not arguments.resume:
-        reports.check_free(force=arguments.force)
+        reports.refuse_existing(force=arguments.force)
     policy = load_policy(arguments.policy)
 
     from nomyo_attest.audit.run import Audit, AuditRequest, count_available_cores
     from nomyo_attest.audit.state import StateDamagedError, StateError
     from nomyo_attest.audit.store import StoreDamagedError, StoreError
-    from nomyo_attest.cli.audit_reports import print_summary, summarized, write_all
+    from nomyo_attest.cli.audit_reports import print_summary, summarize_audit, write_all
     from nomyo_attest.cli.progress import track_audit
     from nomyo_attest.errors import NomyoAttestError
 
@@ -180,10 +180,10 @@ def run(arguments: argparse.Namespace) -> int:
         policy=policy,
         column=arguments.column,
         follow_links=arguments.follow_links,
-        at=order.at,
-        since=order.since,
-        until=order.until,
-        select=order.select,
+        at=settings.at,
+        since=settings.since,
+        until=settings.until,
+        select=settings.select,
         keep_evidence=arguments.keep_evidence,
         processes=arguments.processes or count_available_cores(),
         rows=bool(arguments.out),
@@ -202,23 +202,23 @@ def run(arguments: argparse.Namespace) -> int:
         ):
             if reports.state is not None and audit.state.folder != reports.state:
                 print_error(
-                    f"notice: {reports.state} cannot be a folder that is private to you, so the audit's state is in"
+                    f"notice: {reports.state} cannot be made a private folder, so the audit's state is in"
                     f" {audit.state.folder}; --state names another place"
                 )
             if arguments.resume:
                 if not audit.has_begun_outputs(reports.files):
-                    _check_free_to_resume(reports, is_resumed=audit.state.resumed, force=arguments.force)
+                    _refuse_existing_to_resume(reports, is_resumed=audit.state.resumed, force=arguments.force)
                 if not audit.state.resumed:
-                    print_error("notice: there is no audit to resume; starting at the beginning")
+                    print_error("notice: found no audit to resume; starting from the beginning")
             try:
                 for _ in track_audit(audit.appraise()):
                     pass
-                ours = audit.has_begun_outputs(reports.files)
-                if not ours:
-                    _check_still_free(audit, reports, force=arguments.force)
+                has_begun = audit.has_begun_outputs(reports.files)
+                if not has_begun:
+                    _refuse_created_meanwhile(audit, reports, force=arguments.force)
                 audit.begin_outputs(reports.files)
-                replace = arguments.force or ours
-                summary = summarized(audit, reports, order, replace=replace)
+                replace = arguments.force or has_begun
+                summary = summarize_audit(audit, reports, settings, replace=replace)
                 write_all(audit, summary, reports, replace=replace)
             except (KeyboardInterrupt, SystemExit):
                 if audit.is_resumable:
@@ -239,14 +239,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the audit as Ctrl-C does, so that a canceled job leaves nothing in the temporary folder."""
+    """Handle SIGTERM like Ctrl-C, so that a canceled job leaves no files in the temporary folder."""
 
     def end(*_: object) -> None:
         raise SystemExit(EXIT_TERMINATED)
 
     try:
         before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not the main thread, which alone can set handlers
+    except ValueError:  # not the main thread, which is the only one that can set handlers
         yield
         return
     try:
@@ -255,27 +255,27 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-def _check_free_to_resume(reports: Reports, *, is_resumed: bool, force: bool) -> None:
+def _refuse_existing_to_resume(reports: Reports, *, is_resumed: bool, force: bool) -> None:
     """Refuse existing outputs. If no audit was interrupted, the outputs are usually those of a complete one.
 
     Raises `CommandError`.
     """
     try:
-        reports.check_free(force=force)
+        reports.refuse_existing(force=force)
     except CommandError as error:
         if is_resumed:
             raise
         raise CommandError(
-            f"--resume: there is no interrupted audit; if this audit is complete, there is nothing to resume. {error}"
+            f"--resume: found no interrupted audit; a complete audit cannot be resumed. {error}"
         ) from None
 
 
-def _check_still_free(audit: Audit, reports: Reports, *, force: bool) -> None:
-    """Refuse files that others created under the names of outputs since the audit began.
+def _refuse_created_meanwhile(audit: Audit, reports: Reports, *, force: bool) -> None:
+    """Refuse output files that were created by other programs since the audit began.
 
-    Once this audit has started to write its outputs, files of these names are taken for its own. Raises `CommandError`.
+    Once this audit has started to write its outputs, files with these names count as its own. Raises `CommandError`.
     """
     try:
-        reports.check_free(force=force)
+        reports.refuse_existing(force=force)
     except CommandError as error:
         raise CommandError(f"{error}; then {_RESUME_HINT}" if audit.is_resumable else str(error)) from None

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 STANDARD_OUTPUT: Final = "-"
 
 _RENAMED: Final = {"series": "cross-record"}
-"""Former values of ``--fail-on``, which stored commands may have, and their present names."""
+"""Former value of ``--fail-on``, which existing scripts may use → its current name."""
 
 _DURATION: Final = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Order(NamedTuple):
-    """Parsed options of an audit that are not part of its `nomyo_attest.audit.run.Request`, or not as text."""
+class AuditSettings(NamedTuple):
+    """The parsed options of an audit, without those that `nomyo_attest.audit.run.AuditRequest` accepts unchanged."""
 
     at: datetime | None
     since: int | None
@@ -43,8 +43,8 @@ class Order(NamedTuple):
     max_gap: int | None
 
 
-def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
-    """Parse and check the options, without the policy and the content of the sources. Raises `CommandError`."""
+def read_settings(arguments: argparse.Namespace, reports: Reports) -> AuditSettings:
+    """Parse and check the options; reads neither the policy nor the sources. Raises `CommandError`."""
     from nomyo_attest.audit.row import VERDICTS
 
     check_inputs(arguments.sources)
@@ -56,34 +56,35 @@ def read_order(arguments: argparse.Namespace, reports: Reports) -> Order:
     if arguments.max_failures < 0:
         raise CommandError(f"--max-failures: expected 0 or more, got {arguments.max_failures}")
     if arguments.resume and reports.state is None:
-        raise CommandError("--resume: an audit without --out or --state has no stored state; give one of them")
+        raise CommandError("--resume: an audit without --out or --state has no stored state; add one of them")
     if arguments.resume and STANDARD_INPUT in arguments.sources:
         raise CommandError("--resume: standard input (-) cannot be read again; write the records to a file first")
     if arguments.github and arguments.format == "json":
-        raise CommandError("--github and --format json both write to standard output; give one of them")
+        raise CommandError("--github and --format json both write to standard output; use only one of them")
     if arguments.github and STANDARD_OUTPUT in arguments.out:
-        raise CommandError("--github and --out - both write to standard output; give one of them")
-    since = _seconds(arguments.since, "--since")
-    until = _seconds(arguments.until, "--until")
+        raise CommandError("--github and --out - both write to standard output; use only one of them")
+    since = _parse_seconds(arguments.since, "--since")
+    until = _parse_seconds(arguments.until, "--until")
     if since is not None and until is not None and since >= until:
-        raise CommandError("--until: expected a time after --since; no record can be between the two")
-    fail_on = _fail_on(arguments.fail_on)
+        raise CommandError("--until: expected a time after --since")
+    fail_on = _parse_fail_on(arguments.fail_on)
+    select = frozenset(VERDICTS) if arguments.select is None else _parse_words(arguments.select, "--select", VERDICTS)
     if "outside" in fail_on and since is None and until is None:
-        raise CommandError("--fail-on outside: requires a window; also give --since or --until")
-    return Order(
+        raise CommandError("--fail-on outside: requires a time window; add --since or --until")
+    return AuditSettings(
         at=parse_time(arguments.at) if arguments.at is not None else None,
         since=since,
         until=until,
-        select=_words(arguments.select, "--select", VERDICTS) if arguments.select is not None else frozenset(VERDICTS),
+        select=select,
         fail_on=fail_on,
         max_failures=arguments.max_failures,
         allow_no_evidence=arguments.allow_no_evidence,
         allow_undated=arguments.allow_undated,
-        max_gap=_duration(arguments.max_gap) if arguments.max_gap is not None else None,
+        max_gap=_parse_duration(arguments.max_gap) if arguments.max_gap is not None else None,
     )
 
 
-def _fail_on(text: str | None) -> frozenset[str]:
+def _parse_fail_on(text: str | None) -> frozenset[str]:
     from nomyo_attest.audit.summarize import FAIL_ON, FAIL_ON_DEFAULT, FAIL_ON_NOTHING
 
     if text is None:
@@ -91,17 +92,17 @@ def _fail_on(text: str | None) -> frozenset[str]:
     return (
         frozenset()
         if text == FAIL_ON_NOTHING
-        else _words(text, "--fail-on", FAIL_ON, alone=f"; or {FAIL_ON_NOTHING} by itself")
+        else _parse_words(text, "--fail-on", FAIL_ON, alone=f"; or {FAIL_ON_NOTHING} alone")
     )
 
 
-def _words(text: str, option: str, known: tuple[str, ...], *, alone: str = "") -> frozenset[str]:
+def _parse_words(text: str, option: str, known: tuple[str, ...], *, alone: str = "") -> frozenset[str]:
     words = [word.strip() for word in text.split(",")]
     for word in words:
         if word not in known:
             from difflib import get_close_matches
 
-            choice = f"{', '.join(known)}, with commas between them{alone}"
+            choice = f"{', '.join(known)}, separated by commas{alone}"
             close = [new for old, new in _RENAMED.items() if old == word and new in known]
             close = close or get_close_matches(word.lower(), known, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
@@ -109,23 +110,23 @@ def _words(text: str, option: str, known: tuple[str, ...], *, alone: str = "") -
     return frozenset(words)
 
 
-def _seconds(text: str | None, option: str) -> int | None:
-    """Seconds since 1970. Times of records are whole seconds, so a fraction is rounded up."""
+def _parse_seconds(text: str | None, option: str) -> int | None:
+    """Parse a time as seconds since 1970. Records have whole seconds, so a fraction is rounded up."""
     if text is None:
         return None
     seconds = math.ceil(parse_time(text, option).timestamp())
     try:
-        datetime.fromtimestamp(seconds, UTC)  # the summary prints it so
+        datetime.fromtimestamp(seconds, UTC)  # the summary prints the time in this form
     except (ValueError, OverflowError):
         raise CommandError(f"{option}: expected a time in the years 1 to 9999 of UTC, got {text!r}") from None
     return seconds
 
 
-def _duration(text: str) -> int:
-    match = _DURATION.fullmatch(text)
-    if match is None or int(match[1]) == 0:
+def _parse_duration(text: str) -> int:
+    found = _DURATION.fullmatch(text)
+    if found is None or int(found[1]) == 0:
         raise CommandError(f"--max-gap: invalid duration {text[:80]!r}; write a number and s, m, h or d, such as 15m")
-    return int(match[1]) * _SECONDS[match[2]]
+    return int(found[1]) * _SECONDS[found[2]]
 
 
 class Reports:
@@ -138,16 +139,16 @@ class Reports:
         cross_record: the file of the findings across records.
         files: the names of all files.
         state: the folder of the audit's state; None for a temporary one.
-        docs_url: the address of the page of rules; None if it was not given.
+        docs_url: the address of the page of rules; None if the option is missing.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         from nomyo_attest.audit.formats import OutputError, parse_output
 
-        given = {name: [getattr(arguments, name)] for name in (*FORMATS, "cross_record", "state")}
-        for option, values in (given | {"out": arguments.out}).items():
-            if "" in values:  # such as a shell variable that is not set; as --state it would be the working directory
-                raise CommandError(f"--{option.replace('_', '-')}: expected a name, got an empty one")
+        values_of = {name: [getattr(arguments, name)] for name in (*FORMATS, "cross_record", "state")}
+        for option, values in (values_of | {"out": arguments.out}).items():
+            if "" in values:  # such as an unset shell variable; as --state it would mean the working directory
+                raise CommandError(f"--{option.replace('_', '-')}: expected a name, got an empty string")
         self.streams = STANDARD_OUTPUT in arguments.out
         names = [name for name in arguments.out if name != STANDARD_OUTPUT]
         try:
@@ -166,25 +167,25 @@ class Reports:
         elif names:
             self.state = Path(f"{names[0]}.audit-state")
 
-    def check_places(self, sources: Sequence[str], policy: str) -> None:
+    def refuse_conflicts(self, sources: Sequence[str], policy: str) -> None:
         """Refuse an output that is also another output, a source, the policy, or in the state folder.
 
         Raises `CommandError`.
         """
         from nomyo_attest.audit.sources.source import kind_of
 
-        real = [(name, _real(name)) for name in self.files]
-        state = None if self.state is None else _real(str(self.state))
+        real = [(name, _real_path(name)) for name in self.files]
+        state = None if self.state is None else _real_path(str(self.state))
         for position, (name, path) in enumerate(real):
             if name == STANDARD_OUTPUT:
                 raise CommandError(f"{name}: only --out writes to standard output; name a file")
             if path in {other for _, other in real[:position]}:
-                raise CommandError(f"{name}: two outputs have this name; give each its own")
-            if path == _real(policy):
+                raise CommandError(f"{name}: two outputs have this name; choose different names")
+            if path == _real_path(policy):
                 raise CommandError(f"{name}: this output is the policy file; choose another name")
             if state is not None and f"{path}/".startswith(f"{state}/"):
                 raise CommandError(f"{name}: this output is in the folder of the audit's state; choose another name")
-        folders = [(name, _real(name)) for name in sources if name != STANDARD_INPUT]
+        folders = [(name, _real_path(name)) for name in sources if name != STANDARD_INPUT]
         for name, path in real:
             for source, folder in folders:
                 inside = kind_of(name) is not None and path.startswith(f"{folder.rstrip('/')}/")
@@ -196,8 +197,8 @@ class Reports:
                     )
                     raise CommandError(f"{name}: {problem}; choose another name")
 
-    def check_free(self, *, force: bool) -> None:
-        """Refuse existing files, and names where no file can be written. Raises `CommandError`."""
+    def refuse_existing(self, *, force: bool) -> None:
+        """Refuse outputs that exist or cannot be written. Raises `CommandError`."""
         for name in self.files:
             check_output(name, force=force, hint="name another")
         if self.state is not None and not self.state.parent.is_dir():
@@ -212,7 +213,7 @@ def _is_utf_8(text: str) -> bool:
     return True
 
 
-def _real(name: str) -> str:
+def _real_path(name: str) -> str:
     try:
         return os.path.realpath(name)
     except (OSError, ValueError):

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from nomyo_attest.audit.run import Audit
     from nomyo_attest.audit.summary import CrossRecordFinding, Summary
-    from nomyo_attest.cli.audit_options import Order, Reports
+    from nomyo_attest.cli.audit_options import AuditSettings, Reports
 
 
-def summarized(audit: Audit, reports: Reports, order: Order, *, replace: bool) -> Summary:
+def summarize_audit(audit: Audit, reports: Reports, settings: AuditSettings, *, replace: bool) -> Summary:
     """Summarize the audit, and write the findings across records. Raises `StoreError`, `OutputError`."""
     with contextlib.ExitStack() as stack:
         write: Callable[[CrossRecordFinding], None] | None = None
@@ -34,11 +34,11 @@ def summarized(audit: Audit, reports: Reports, order: Order, *, replace: bool) -
                 file.write(msgspec.json.encode(finding) + b"\n")
 
         return audit.summary(
-            fail_on=order.fail_on,
-            max_failures=order.max_failures,
-            allow_no_evidence=order.allow_no_evidence,
-            allow_undated=order.allow_undated,
-            max_gap=order.max_gap,
+            fail_on=settings.fail_on,
+            max_failures=settings.max_failures,
+            allow_no_evidence=settings.allow_no_evidence,
+            allow_undated=settings.allow_undated,
+            max_gap=settings.max_gap,
             on_finding=write,
         )
 
@@ -56,7 +56,7 @@ def write_all(audit: Audit, summary: Summary, reports: Reports, *, replace: bool
 
 
 def print_summary(audit: Audit, summary: Summary, reports: Reports, arguments: argparse.Namespace) -> None:
-    """Print the summary: on standard output, or on standard error where the rows go there."""
+    """Print the summary on standard output; on standard error if the rows are written to standard output."""
     if arguments.github:
         from nomyo_attest.report.github import annotations
 
@@ -64,7 +64,7 @@ def print_summary(audit: Audit, summary: Summary, reports: Reports, arguments: a
             print_output(text.removesuffix("\n"), commands=True)
     if reports.streams:
         with audit.state.open_rows() as rows:
-            # Line by line: a piece could end within what has to be escaped.
+            # Line by line, because a block could end within a sequence that must be escaped.
             print_bytes(sanitize_json(line.decode()).encode() for line in rows)
     if arguments.format == "json":
         import msgspec
@@ -80,15 +80,15 @@ def print_summary(audit: Audit, summary: Summary, reports: Reports, arguments: a
         return
     from nomyo_attest.report.text import audit_text
 
-    view = text_style(verbose=arguments.verbose, stream=sys.stderr if reports.streams else None)
-    text = audit_text(summary, view, reports.files).removesuffix("\n")
-    if view.terminal:
-        text = "\n".join([text, "", *view.wrap(_next_step(reports))])
+    style = text_style(verbose=arguments.verbose, stream=sys.stderr if reports.streams else None)
+    text = audit_text(summary, style, reports.files).removesuffix("\n")
+    if style.terminal:
+        text = "\n".join([text, "", *style.wrap(_next_step(reports))])
     (print_stderr if reports.streams else print_output)(text)
 
 
 def _next_step(reports: Reports) -> str:
-    """Return what a person can do next; it is not printed into a log."""
+    """Return a suggestion for the user; it is printed only on a terminal."""
     if "html" in reports.texts:
         return f"next: open {source_name(reports.texts['html'])} in a browser"
     return "next: add --html report.html for the whole report; nomyo-attest rules ID explains a rule"

@@ -1,8 +1,8 @@
 """Console script `nomyo`: start the client's command, or report in one line why it cannot start.
 
-This module is not in the package `nomyo`: to import a module of a package, Python first imports the package, and that
-may fail, without the extra `client` or beside the other distribution called `nomyo`. The package is named by a string,
-so that this package does not depend on it.
+This module is not in the package `nomyo`, because importing a module of that package first imports the package itself.
+That fails without the extra `client`, and if another distribution called `nomyo` is installed. The package is imported
+by name, so that `nomyo_attest` does not depend on it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def _import_client() -> ModuleType | None:
-    """Import the package `nomyo`; None if that fails for a reason other than our own checks."""
+    """Import the package `nomyo`; None if that fails for any reason other than `InstallationError`."""
     from nomyo_attest.installation import InstallationError
 
     try:

@@ -14,13 +14,13 @@ from nomyo_attest.report.formatting import escape_commands, sanitize_json
 if TYPE_CHECKING:
     from nomyo_attest.report.formatting import TextStyle
 
-WIDTH_USUAL: Final = 80
+DEFAULT_WIDTH: Final = 80
 WIDTH_MINIMUM: Final = 40
 WIDTH_MAXIMUM: Final = 100
-"""Columns: longer lines are hard to read, however wide the terminal."""
+"""In columns. Longer lines are hard to read even on a wide terminal."""
 
 
-class ReaderGoneError(Exception):
+class OutputClosedError(Exception):
     """The process that reads standard output has closed it."""
 
 
@@ -28,12 +28,12 @@ def print_output(text: str, *, commands: bool = False) -> None:
     """Print `text` on standard output. Characters that its encoding lacks are written as escapes.
 
     Args:
-        text: the text, whose parts are sanitized.
-        commands: leave lines that a CI system would read as commands; by default they are escaped.
+        text: the text, already sanitized.
+        commands: do not escape lines that a CI system would execute as commands.
 
     Raises:
-        ReaderGoneError: the reader of standard output has closed it.
-        CommandError: it cannot be written for another reason.
+        OutputClosedError: the reader of standard output has closed it.
+        CommandError: standard output cannot be written for another reason.
     """
     stream = sys.stdout
     if stream is None:  # the parent process closed it
@@ -46,7 +46,7 @@ def print_output(text: str, *, commands: bool = False) -> None:
 
 
 def print_bytes(pieces: Iterable[bytes]) -> None:
-    """Write bytes to standard output, unchanged. Raises `ReaderGoneError` and `CommandError` as `print_output` does."""
+    """Write bytes to standard output, unchanged. Raises the same errors as `print_output`."""
     if sys.stdout is None:
         return
     with _output_errors():
@@ -61,20 +61,20 @@ def _output_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        _forget_output()
-        raise ReaderGoneError from None
+        _discard_output()
+        raise OutputClosedError from None
     except OSError as error:
-        _forget_output()
+        _discard_output()
         reason = error.strerror or type(error).__name__
-        raise CommandError(f"standard output cannot be written: {reason}; check that there is room for it") from None
+        raise CommandError(f"standard output cannot be written: {reason}; check whether the disk is full") from None
 
 
-def _forget_output() -> None:
-    """Discard buffered output. Python would try to write it again at exit, and report the error."""
+def _discard_output() -> None:
+    """Discard buffered output. Otherwise Python would try to write it again at exit and report the error."""
     try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
     except (OSError, ValueError):
         pass  # standard output is not a file, so nothing is written at exit
 
@@ -94,7 +94,7 @@ def json_text(document: Any) -> str:
 def text_style(*, verbose: bool = False, stream: TextIO | None = None) -> TextStyle:
     """Choose the style of text for `stream`, by default standard output.
 
-    It has color on a terminal, unless NO_COLOR is set (no-color.org) or the terminal has no color.
+    The text is colored on a terminal, unless NO_COLOR is set (no-color.org) or the terminal does not support colors.
     """
     from nomyo_attest.report.formatting import TextStyle
 
@@ -114,4 +114,4 @@ def _width(stream: TextIO | None) -> int:
             columns = os.get_terminal_size(stream.fileno()).columns
         except (OSError, ValueError, AttributeError):
             columns = 0
-    return min(max(columns, WIDTH_MINIMUM), WIDTH_MAXIMUM) if columns > 0 else WIDTH_USUAL
+    return min(max(columns, WIDTH_MINIMUM), WIDTH_MAXIMUM) if columns > 0 else DEFAULT_WIDTH

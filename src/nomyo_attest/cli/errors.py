@@ -12,13 +12,13 @@ from nomyo_attest.errors import NomyoAttestError
 from nomyo_attest.report.formatting import escape_commands, sanitize
 
 __all__ = (
+    "DEFAULT_PROGRAM",
     "EXIT_INTERRUPTED",
     "EXIT_NOT_AFFIRMED",
     "EXIT_OK",
     "EXIT_PIPE_CLOSED",
     "EXIT_TERMINATED",
     "EXIT_UNUSABLE",
-    "PROGRAM_USUAL",
     "CommandError",
     "print_error",
     "print_internal_error",
@@ -34,11 +34,11 @@ EXIT_TERMINATED: Final = 143
 EXIT_PIPE_CLOSED: Final = 141
 """The reader of the output closed it: 128 + SIGPIPE. Not 0, since part of the output is lost."""
 
-PROGRAM_USUAL: Final = "nomyo-attest"
+DEFAULT_PROGRAM: Final = "nomyo-attest"
 
 
 class CommandError(NomyoAttestError):
-    """A command cannot continue. The message is one line: where, what is wrong, and what to do.
+    """A command cannot continue. The message is one line: the place, the problem and a hint.
 
     Attributes:
         status: the exit status.
@@ -49,15 +49,15 @@ class CommandError(NomyoAttestError):
         super().__init__(message)
 
 
-def print_error(text: str, program: str = PROGRAM_USUAL) -> None:
+def print_error(text: str, program: str = DEFAULT_PROGRAM) -> None:
     """Print one line on standard error, sanitized, after the program's name."""
     print_stderr(f"{program}: {sanitize(text)}")
 
 
 def print_stderr(text: str) -> None:
-    """Print `text`, whose parts are sanitized, on standard error, if it is open.
+    """Print text that is already sanitized on standard error, if it is open.
 
-    Lines that a CI system would read as commands are escaped.
+    Lines that a CI system would execute as commands are escaped.
     """
     stream = sys.stderr
     if stream is not None:
@@ -67,7 +67,7 @@ def print_stderr(text: str) -> None:
             print(shown, file=stream, flush=True)
 
 
-def print_internal_error(error: BaseException, program: str = PROGRAM_USUAL) -> None:
+def print_internal_error(error: BaseException, program: str = DEFAULT_PROGRAM) -> None:
     """Report a bug in this program: the class of the error and its place, but not its text, which may quote a file."""
     place = ""
     traceback = error.__traceback__

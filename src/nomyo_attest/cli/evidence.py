@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nomyo_attest.cli.arguments import TIMES, load_policy, parse_nonce, parse_payload_id, parse_time
 from nomyo_attest.cli.console import json_text, print_json, print_output, text_style
 from nomyo_attest.cli.errors import EXIT_NOT_AFFIRMED, EXIT_OK, EXIT_UNUSABLE, CommandError, print_error
-from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, check_output, refuse_many, write_output
+from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, check_output, refuse_multi_record, write_output
 from nomyo_attest.cli.one_record import read_one
 from nomyo_attest.cli.progress import track_items
 
@@ -77,7 +77,7 @@ class Verify:
         expected.add_argument("--at", metavar="TIME", help=f"appraise at this time, not now: {TIMES}")
         output = parser.add_argument_group("output")
         output.add_argument(
-            "--verbose", action="store_true", help="print every finding, whole digests, and all that is not established"
+            "--verbose", action="store_true", help="print every finding, full digests, and every limit with its reason"
         )
         parser.add_format(group=output)
 
@@ -85,7 +85,7 @@ class Verify:
     def run(arguments: argparse.Namespace) -> int:
         """Run the command; returns the exit status. Raises `CommandError`."""
         check_inputs(arguments.files)
-        refuse_many(arguments.files, f"run: {_audit_command(arguments)}")
+        refuse_multi_record(arguments.files, f"run: {_audit_command(arguments)}")
         payload_id = parse_payload_id(arguments.payload_id) if arguments.payload_id is not None else None
         nonce = parse_nonce(arguments.nonce) if arguments.nonce is not None else None
         now = parse_time(arguments.at) if arguments.at is not None else None
@@ -96,7 +96,7 @@ class Verify:
         from nomyo_attest.report.formatting import sanitize
 
         text = arguments.format == "text"
-        view = text_style(verbose=arguments.verbose)
+        style = text_style(verbose=arguments.verbose)
         name_width = (
             min(max(len(sanitize(name)) for name in arguments.files), NAME_WIDTH_MAXIMUM)
             if len(arguments.files) > 1
@@ -105,7 +105,7 @@ class Verify:
         counts = {verdict.value: 0 for verdict in Verdict} | {"unreadable": 0}
         results: list[AttestationResult] = []
         documents: list[dict[str, Any]] = []
-        made_for_tests: list[str] = []
+        test_key_files: list[str] = []
         gap = ""
         for name in track_items(arguments.files, "appraising"):
             try:
@@ -118,18 +118,18 @@ class Verify:
             result = appraise(record.evidence, policy, payload_id=record.payload_id, nonce=nonce, now=now)
             counts[result.verdict.value] += 1
             if result.test_key:
-                made_for_tests.append(name)
+                test_key_files.append(name)
             if text:
-                body = body_text(result, policy, view)
+                body = body_text(result, policy, style)
                 print_output(
-                    f"{gap}{head_text(name, result, view, name_width=name_width)}" + (f"\n\n{body}" if body else "")
+                    f"{gap}{head_text(name, result, style, name_width=name_width)}" + (f"\n\n{body}" if body else "")
                 )
                 gap = "\n" if body else ""
                 results.append(result)
             else:
                 documents.append({"file": name, "result": result.to_dict()})
         if text:
-            for paragraph in (summary_text(counts), test_keys_text(made_for_tests, view), limits_text(results, view)):
+            for paragraph in (summary_text(counts), test_keys_text(test_key_files, style), limits_text(results, style)):
                 if paragraph:
                     print_output(f"\n{paragraph}")
         else:
@@ -141,7 +141,7 @@ class Verify:
 
 
 def _audit_command(arguments: argparse.Namespace) -> str:
-    """Return the command line that appraises the same files as files of many records."""
+    """Return the command line of an audit of the same files."""
     at = ["--at", arguments.at] if arguments.at is not None else []
     options = ["--policy", arguments.policy, *at]
     if any(name.startswith("-") for name in arguments.files):

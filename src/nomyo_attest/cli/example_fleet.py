@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from nomyo_attest.cli.arguments import Parser
 
-RECORDS_USUAL: Final = 2000
-MACHINES_USUAL: Final = 12
-DAYS_USUAL: Final = 30
+DEFAULT_RECORDS: Final = 2000
+DEFAULT_MACHINES: Final = 12
+DEFAULT_DAYS: Final = 30
 
 EXAMPLE = """
 nomyo-attest example fleet fleet
@@ -52,19 +52,19 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--records",
         type=whole_number,
-        default=RECORDS_USUAL,
+        default=DEFAULT_RECORDS,
         metavar="N",
-        help=f"number of responses; default: {RECORDS_USUAL}",
+        help=f"number of responses; default: {DEFAULT_RECORDS}",
     )
     parser.add_argument(
         "--machines",
         type=whole_number,
-        default=MACHINES_USUAL,
+        default=DEFAULT_MACHINES,
         metavar="N",
-        help=f"number of machines; default: {MACHINES_USUAL}",
+        help=f"number of machines; default: {DEFAULT_MACHINES}",
     )
     parser.add_argument(
-        "--days", type=whole_number, default=DAYS_USUAL, metavar="N", help=f"number of days; default: {DAYS_USUAL}"
+        "--days", type=whole_number, default=DEFAULT_DAYS, metavar="N", help=f"number of days; default: {DEFAULT_DAYS}"
     )
     parser.add_argument(
         "--seed",
@@ -89,15 +89,15 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         folder = Path(name)
         _check_replaceable(folder, name, force=arguments.force)
-        beside = folder.with_name(f".{folder.name[:100]}.{secrets.token_hex(8)}.tmp")
+        temporary = folder.with_name(f".{folder.name[:100]}.{secrets.token_hex(8)}.tmp")
         try:
-            beside.mkdir(0o700)  # no other user can put links into it while its files are written
-            new = beside / folder.name
+            temporary.mkdir(0o700)  # no other user can put links into it while its files are written
+            new = temporary / folder.name
             new.mkdir()
             write_fleet(fleet, new)
             _put_in_place(new, folder)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
     except FileNotFoundError:
         raise CommandError(f"{name}: its parent folder does not exist; create it first") from None
     except (OSError, ValueError) as error:
@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_replaceable(folder: Path, name: str, *, force: bool) -> None:
-    """Raise `CommandError` unless nothing has the name, or what has it may be replaced."""
+    """Raise `CommandError` if `folder` exists and may not be replaced."""
     if not (folder.is_symlink() or folder.exists()):
         return
     if not force:
@@ -118,7 +118,7 @@ def _check_replaceable(folder: Path, name: str, *, force: bool) -> None:
             f"{name}: already exists; name another folder, or add --force to replace one that this command created"
         )
     if folder.is_symlink() or not _is_example_fleet(folder):
-        raise CommandError(f"{name}: not a folder that this command created; name another one, or remove it yourself")
+        raise CommandError(f"{name}: this command did not create it; name another folder, or remove it yourself")
 
 
 def _is_example_fleet(folder: Path) -> bool:
@@ -132,7 +132,7 @@ def _is_example_fleet(folder: Path) -> bool:
 
 
 def _put_in_place(new: Path, folder: Path) -> None:
-    """Move the complete new folder to its name; a folder that had the name is removed afterwards."""
+    """Rename the complete new folder to `folder`; an existing folder is removed afterwards."""
     if folder.exists():
         old = new.parent.with_suffix(".old")
         folder.rename(old)

@@ -17,11 +17,11 @@ EVIDENCE_FILE: Final = (
 )
 """The help of an argument that `read_record` reads."""
 
-ONE_LINE: Final = "to read one line, write it to a file of its own: tail -n 1 evidence.jsonl > line.jsonl"
+_ONE_LINE_HINT: Final = "to read one line, copy it to a separate file: tail -n 1 evidence.jsonl > line.jsonl"
 """The hint for a file of many records."""
 
-_LINES: Final = (".jsonl", ".ndjson")
-_OF_MANY: Final = (*_LINES, ".gz", ".zst", ".parquet")
+_JSON_LINES_EXTENSIONS: Final = (".jsonl", ".ndjson")
+_MULTI_RECORD_EXTENSIONS: Final = (*_JSON_LINES_EXTENSIONS, ".gz", ".zst", ".parquet")
 """Extensions of files in which an audit looks for many records."""
 
 _HINTS: Final = {
@@ -35,8 +35,8 @@ _HINTS: Final = {
 def read_input(name: str, maximum: int | None = None) -> bytes:
     """Read the file `name`, or standard input for ``-``.
 
-    Of a file larger than `maximum` bytes (by default the size of the largest response) one byte more is read, so that
-    its reader refuses it.
+    At most `maximum` + 1 bytes are read, so that the parser refuses a larger file. The default maximum is the size of
+    the largest response.
 
     Raises:
         CommandError: the file cannot be read.
@@ -52,11 +52,11 @@ def read_input(name: str, maximum: int | None = None) -> bytes:
             return sys.stdin.buffer.read(maximum + 1)
         return read_bounded(name, maximum + 1)
     except (OSError, ValueError) as error:
-        raise unreadable(name, error) from None
+        raise unreadable_error(name, error) from None
 
 
 def read_record(name: str) -> bytes:
-    """Read the file `name`, or standard input for ``-``, which must be one record.
+    """Read the file `name`, or standard input for ``-``, which must contain one record.
 
     An archive, an empty file, text that is not UTF-8, and a file of many records are refused.
 
@@ -65,24 +65,24 @@ def read_record(name: str) -> bytes:
     """
     from nomyo_attest.evidence.content import one_record_problem
 
-    refuse_many([name], "")
+    refuse_multi_record([name], "")
     content = read_input(name)
     problem = one_record_problem(content)
     if problem:
-        several = problem.startswith("has a record on each line")
-        hint = f"; {ONE_LINE}" if several else ""
+        has_lines = problem.startswith("has a record on each line")
+        hint = f"; {_ONE_LINE_HINT}" if has_lines else ""
         raise CommandError(f"{'standard input' if name == STANDARD_INPUT else name}: {problem}{hint}")
     return content
 
 
-def refuse_many(names: list[str], audit_hint: str) -> None:
+def refuse_multi_record(names: list[str], audit_hint: str) -> None:
     """Refuse folders, compressed files, and files of many records. Raises `CommandError`.
 
     A file whose extension is that of many records is accepted if it has one line.
 
     Args:
         names: the files.
-        audit_hint: how to audit these files instead; empty for a command that has no such counterpart.
+        audit_hint: how to audit these files instead; empty if the command has no equivalent audit.
     """
     for name in names:
         if os.path.isdir(name):  # noqa: PTH112 - a name as typed
@@ -90,10 +90,10 @@ def refuse_many(names: list[str], audit_hint: str) -> None:
                 f"{name}: is a folder; this command reads files of one record; {audit_hint or 'name a file in it'}"
             )
         extension = Path(name).suffix.lower()
-        if extension not in _OF_MANY or (extension in _LINES and _has_one_line(name)):
+        if extension not in _MULTI_RECORD_EXTENSIONS or (extension in _JSON_LINES_EXTENSIONS and _has_one_line(name)):
             continue
         kind = "compressed files" if extension in (".gz", ".zst") else "files of many records"
-        hints = [ONE_LINE] if extension in _LINES else []
+        hints = [_ONE_LINE_HINT] if extension in _JSON_LINES_EXTENSIONS else []
         if audit_hint or not hints:
             hints.append(audit_hint or "write one of them to a .json file")
         raise CommandError(
@@ -102,7 +102,7 @@ def refuse_many(names: list[str], audit_hint: str) -> None:
 
 
 def _has_one_line(name: str) -> bool:
-    """Whether a file has at most one line with content. Other than regular files cannot be read twice: False."""
+    """Whether a file has at most one non-blank line. False for a pipe or device, which cannot be read twice."""
     if os.path.exists(name) and not os.path.isfile(name):  # noqa: PTH110, PTH113 - a name as typed
         return False
     try:
@@ -112,21 +112,21 @@ def _has_one_line(name: str) -> bool:
     return sum(1 for line in content.splitlines() if line.strip()) <= 1
 
 
-def unreadable(name: str, error: Exception) -> CommandError:
+def unreadable_error(name: str, error: Exception) -> CommandError:
     """Return the error for a file that could not be opened or read."""
     hint = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "name a file that can be read")
     return CommandError(f"{name}: cannot be read: {reason(error)}; {hint}")
 
 
 def check_inputs(names: list[str]) -> None:
-    """Refuse an empty name (a shell variable is not set), and standard input given twice (the second time it is empty).
+    """Refuse an empty name, such as from an unset shell variable, and a repeated ``-``: the second read would be empty.
 
     Raises `CommandError`.
     """
     if "" in names:
-        raise CommandError("expected a file name, got an empty one; check whether a shell variable is empty")
+        raise CommandError("expected a file name, got an empty string; check whether a shell variable is empty")
     if names.count(STANDARD_INPUT) > 1:
-        raise CommandError("standard input (-) can be read only once; give it once")
+        raise CommandError("standard input (-) can be read only once; pass it once")
 
 
 def check_present(names: list[str]) -> None:
@@ -137,15 +137,15 @@ def check_present(names: list[str]) -> None:
     for name in names:
         try:
             if name != STANDARD_INPUT:
-                os.stat(name)  # noqa: PTH116 - a name as typed, NUL bytes and all
+                os.stat(name)  # noqa: PTH116 - a name as typed, which may contain NUL
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-            raise unreadable(name, error) from None
+            raise unreadable_error(name, error) from None
         except OSError:
             pass  # it exists but cannot be read: the reader reports why
 
 
 def check_output(name: str, *, force: bool, hint: str = "omit -o to print to standard output") -> None:
-    """Raise `CommandError` where `write_output` would refuse, before any work is done; `hint` is what to do instead.
+    """Raise `CommandError` if `write_output` would fail. Called before any work is done; `hint` is the next action.
 
     A file is created in the folder of `name` and removed, which detects missing permissions, a read-only file
     system and a full one.
@@ -172,8 +172,8 @@ def write_output(name: str, text: str, *, force: bool, private: bool = False) ->
     Args:
         name: the file.
         text: its content, written as UTF-8.
-        force: replace a file that has the name.
-        private: give it mode 0600, whatever the umask is.
+        force: replace an existing file.
+        private: create it with mode 0600, regardless of the umask.
 
     Raises:
         CommandError: the file cannot be written, or exists and `force` is false.

@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nomyo_attest.cli.arguments import whole_number
 from nomyo_attest.cli.console import print_json, print_output, text_style
 from nomyo_attest.cli.errors import EXIT_NOT_AFFIRMED, EXIT_OK, CommandError
-from nomyo_attest.cli.files import STANDARD_INPUT, check_inputs, unreadable
+from nomyo_attest.cli.files import STANDARD_INPUT, check_inputs, unreadable_error
 
 if TYPE_CHECKING:
     import argparse
@@ -61,7 +61,7 @@ zcat backup.gz | nomyo-attest ledger verify -
 """
 
 PROBLEMS_SHOWN: Final = 10
-"""Number of problems that the text output shows; in a file that is not a ledger, every line is a problem."""
+"""The maximum number of problems in the text output. In a file that is not a ledger, every line is a problem."""
 
 _DIGEST: Final = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})", re.ASCII)
 
@@ -70,12 +70,12 @@ def configure(parser: Parser) -> None:
     """Declare the arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="the ledger, or -; several in the order of its chain")
     stored = parser.add_argument_group("values printed by an earlier verification")
-    stored.add_argument("--head", metavar="DIGEST", help="the head: one line of the ledger must have this digest")
+    stored.add_argument("--head", metavar="DIGEST", help="the head: a line of the ledger must have this digest")
     stored.add_argument(
         "--records",
         type=whole_number,
         metavar="N",
-        help="the number of records: that of the line with --head or, without --head, the minimum",
+        help="the number of the line with --head; without --head, the minimum number of records",
     )
     stored.add_argument(
         "--after", metavar="DIGEST", help="the head of the files before the first FILE, if they are stored elsewhere"
@@ -88,27 +88,27 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status. Raises `CommandError`."""
     check_inputs(arguments.files)
     if len({*arguments.files}) < len(arguments.files):
-        raise CommandError("ledger verify: a file is given twice; give each once, in the order of the chain")
+        raise CommandError("ledger verify: a file is repeated; pass each file once, in the order of the chain")
     if arguments.records is not None and arguments.records < 0:
         raise CommandError(f"--records: expected 0 or more, got {arguments.records}")
-    head, after = _digest("--head", arguments.head), _digest("--after", arguments.after)
+    head, after = _parse_digest("--head", arguments.head), _parse_digest("--after", arguments.after)
 
     from nomyo_attest.ledger.verify import verify
 
     try:
-        checked = verify(arguments.files, head=head, records=arguments.records, after=after, open_file=_open)
+        verification = verify(arguments.files, head=head, records=arguments.records, after=after, open_file=_open_file)
     except (OSError, ValueError) as error:
         name = getattr(error, "filename", None)
-        raise unreadable(name if isinstance(name, str) else arguments.files[0], error) from None
+        raise unreadable_error(name if isinstance(name, str) else arguments.files[0], error) from None
     if arguments.format == "json":
-        print_json(_document(checked))
+        print_json(_to_document(verification))
     else:
-        print_output(_text(checked, text_style(), typed=arguments.typed, head_given=head is not None))
-    return EXIT_OK if checked.intact else EXIT_NOT_AFFIRMED
+        print_output(_describe(verification, text_style(), typed=arguments.typed, head_given=head is not None))
+    return EXIT_OK if verification.intact else EXIT_NOT_AFFIRMED
 
 
-class _Text(io.RawIOBase):
-    """The text in stored blocks, as a file. After it raised `DamageError`, every read raises it again."""
+class _BlockReader(io.RawIOBase):
+    """Read decompressed blocks as a file. After a read raised `DamageError`, every later read raises it again."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks
@@ -138,7 +138,7 @@ class _Text(io.RawIOBase):
         return count
 
 
-def _open(name: str, stack: ExitStack) -> LedgerFile:
+def _open_file(name: str, stack: ExitStack) -> LedgerFile:
     """Open a file of a ledger, which may be compressed, a pipe, or standard input.
 
     Raises `OSError`, `ValueError`, `CommandError`.
@@ -166,11 +166,11 @@ def _open(name: str, stack: ExitStack) -> LedgerFile:
         file.seek(0)
         return LedgerFile(file)
     blocks = itertools.chain([first], iter(lambda: file.read(BLOCK_BYTES), b""))
-    text = io.BufferedReader(_Text(decompress(blocks, packing)), BLOCK_BYTES)
+    text = io.BufferedReader(_BlockReader(decompress(blocks, packing)), BLOCK_BYTES)
     return LedgerFile(text, plain=False, in_folder=regular)
 
 
-def _digest(flag: str, text: str | None) -> str | None:
+def _parse_digest(flag: str, text: str | None) -> str | None:
     if text is None:
         return None
     found = _DIGEST.fullmatch(text)
@@ -179,60 +179,61 @@ def _digest(flag: str, text: str | None) -> str | None:
     return f"sha256:{found[1].lower()}"
 
 
-def _document(checked: Verification) -> dict[str, object]:
+def _to_document(verification: Verification) -> dict[str, object]:
     import msgspec
 
-    document: dict[str, object] = {"format": FORMAT, "intact": checked.intact, **msgspec.to_builtins(checked)}
+    document: dict[str, object] = {"format": FORMAT, "intact": verification.intact, **msgspec.to_builtins(verification)}
     return document
 
 
-def _text(checked: Verification, style: TextStyle, *, typed: list[str], head_given: bool) -> str:
-    """Describe the outcome as text, without a line end; `typed` is the command line."""
+def _describe(verification: Verification, style: TextStyle, *, typed: list[str], head_given: bool) -> str:
+    """Describe the outcome as text, without a final newline; `typed` is the command line."""
     from nomyo_attest.report.formatting import count, sanitize, sentence
 
-    name = sanitize(checked.files[-1])
-    if not checked.lines and any(problem.kind == "form" for problem in checked.problems):
-        contains = "it contains no line of an evidence ledger, such as a client writes with evidence_log"
+    name = sanitize(verification.files[-1])
+    if not verification.lines and any(problem.kind == "form" for problem in verification.problems):
+        contains = "it contains no line of an evidence ledger, which a client writes with evidence_log"
         hint = "if it contains recorded responses, appraise it with nomyo-attest audit"
         return "\n".join(style.wrap(f"{name}: not a ledger: {contains}; {hint}"))
-    verdict = style.paint("intact", "good") if checked.intact else style.paint(_not_intact(checked), "bad")
-    lines = [f"{name}   {verdict}   {count(checked.lines, 'line')} in {count(len(checked.files), 'file')}"]
-    shown = checked.problems[:PROBLEMS_SHOWN]
+    intact = verification.intact
+    verdict = style.paint("intact" if intact else _failure_summary(verification), "good" if intact else "bad")
+    lines = [f"{name}   {verdict}   {count(verification.lines, 'line')} in {count(len(verification.files), 'file')}"]
+    shown = verification.problems[:PROBLEMS_SHOWN]
     for problem in shown:
         place = f"{sanitize(problem.file)}, line {problem.line}" if problem.line else sanitize(problem.file)
         lines += ["", style.paint(f"  {place}", "bold"), *style.wrap(sentence(sanitize(problem.message)), "    ")]
         lines += style.pairs([("expected", sanitize(problem.expected)), ("got", sanitize(problem.got))], indent=4)
-    if checked.problem_count > len(shown):
-        lines += ["", f"  and {checked.problem_count - len(shown):,} more (--format json lists more)"]
-    if checked.repairs:
+    if verification.problem_count > len(shown):
+        lines += ["", f"  and {verification.problem_count - len(shown):,} more (--format json lists more)"]
+    if verification.repairs:
         lines += ["", "  lines that a crash cut off, repaired by the next writer"]
         lines += [
             f"    {sanitize(repair.file)}, line {repair.line}: {count(repair.bytes, 'byte')} remain"
-            for repair in checked.repairs
+            for repair in verification.repairs
         ]
-    if checked.repair_count > len(checked.repairs):
-        lines.append(f"    and {checked.repair_count - len(checked.repairs)} more")
-    if checked.head is not None:
-        lines += ["", *style.pairs([("records", str(checked.number)), ("head", checked.head)])]
-        if checked.since_head is not None:
-            grown = f"{count(checked.since_head, 'line')} appended since the digest was stored"
+    if verification.repair_count > len(verification.repairs):
+        lines.append(f"    and {verification.repair_count - len(verification.repairs)} more")
+    if verification.head is not None:
+        lines += ["", *style.pairs([("records", str(verification.number)), ("head", verification.head)])]
+        if verification.since_head is not None:
+            grown = f"{count(verification.since_head, 'line')} appended since the digest was stored"
             lines += style.wrap(
-                sentence(f"nothing up to that digest was changed; {grown}" if checked.intact else grown), "  "
+                sentence(f"all lines up to that digest are unchanged; {grown}" if intact else grown), "  "
             )
-        if checked.intact and not head_given:
-            step = "next: store both values elsewhere; with them, this command shows whether the ledger was shortened:"
-            lines += ["", *style.wrap(step), f"  {sanitize(shlex.join([*typed, *_stored(checked)]))}"]
+        if intact and not head_given:
+            step = "next: store both values elsewhere; to detect later whether the ledger was shortened, run:"
+            lines += ["", *style.wrap(step), f"  {sanitize(shlex.join([*typed, *_comparison_options(verification)]))}"]
     return "\n".join(lines)
 
 
-def _stored(checked: Verification) -> list[str]:
-    """Return the options that compare a ledger with this one."""
-    return ["--records", str(checked.number), "--head", str(checked.head)]
+def _comparison_options(verification: Verification) -> list[str]:
+    """Return the options that compare a later state of the ledger with this one."""
+    return ["--records", str(verification.number), "--head", str(verification.head)]
 
 
-def _not_intact(checked: Verification) -> str:
+def _failure_summary(verification: Verification) -> str:
     from nomyo_attest.ledger.verify import LINE_ENDS
 
-    if all(problem.kind == LINE_ENDS for problem in checked.problems):
-        return "line ends were changed to CRLF"
+    if all(problem.kind == LINE_ENDS for problem in verification.problems):
+        return "line endings were changed to CRLF"
     return "not intact"

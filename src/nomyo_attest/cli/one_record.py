@@ -17,8 +17,8 @@ class OneRecord(NamedTuple):
 
     Attributes:
         evidence: the evidence, or the error if it is malformed.
-        payload_id: the payload id that an appraisal must use: that of the option or of the ledger's line; None for the
-            one that the response records.
+        payload_id: the payload id to appraise the evidence with, from the option or the ledger line; None to use the
+            payload id in the response.
     """
 
     evidence: Evidence | EvidenceError

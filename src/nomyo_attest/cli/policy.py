@@ -28,8 +28,8 @@ class Learn:
     Read the policy before you rely on it.
 
     Evidence that fails a core rule or has an unsuitable AIK is refused. A bare
-    tpm_attestation block has no payload id: give that of the request, or the nonce
-    that was quoted.
+    tpm_attestation block has no payload id: pass the payload id of the request, or
+    the quoted nonce.
 
     exit status:
       0  the policy was written
@@ -87,7 +87,7 @@ class Learn:
             if not arguments.output.endswith(".toml"):
                 raise CommandError(f"{arguments.output}: expected the extension .toml, since a learned policy is TOML")
             check_output(arguments.output, force=arguments.force)
-        policy_id = arguments.id if arguments.id is not None else _id(arguments.files[0])
+        policy_id = arguments.id if arguments.id is not None else _default_id(arguments.files[0])
         learned = _learn(arguments, payload_id, nonce, policy_id)
         for notice in learned.notices:
             print_error(f"notice: {notice}")
@@ -95,17 +95,17 @@ class Learn:
             print_output(learned.text.removesuffix("\n"))
         else:
             write_output(arguments.output, learned.text, force=arguments.force)
-            print_output(_written(arguments.output, learned.policy, len(arguments.files)))
+            print_output(_written_message(arguments.output, learned.policy, len(arguments.files)))
         return EXIT_OK
 
 
-_POLICY_HINT: Final = "give the file name alone, without --policy"
+_POLICY_HINT: Final = "pass the file name alone, without --policy"
 
-_ID_MAX: Final = 200
-"""Characters of the longest policy id that the schema allows."""
+_ID_LENGTH_MAX: Final = 200
+"""The maximum length of a policy id in characters, as in the schema."""
 
 
-def _written(name: str, policy: AppraisalPolicy, responses: int) -> str:
+def _written_message(name: str, policy: AppraisalPolicy, responses: int) -> str:
     """Describe what was written, and the next step."""
     places = ", ".join(pcr.place for pcr in policy.pcrs)
     learned = f"policy {sanitize(policy.id)}, learned from {count(responses, 'response')}"
@@ -114,20 +114,20 @@ def _written(name: str, policy: AppraisalPolicy, responses: int) -> str:
     return f"{wrote}\nnext: read its comments, then run {check}"
 
 
-def _id(file: str) -> str:
-    return sanitize(PurePath(file).stem)[:_ID_MAX] if file != STANDARD_INPUT else "learned"
+def _default_id(file: str) -> str:
+    return sanitize(PurePath(file).stem)[:_ID_LENGTH_MAX] if file != STANDARD_INPUT else "learned"
 
 
-_OPTIONS: Final = {
+_OPTION_OF_PARAMETER: Final = {
     "(payload_id)": "(--payload-id)",
     "(nonce)": "(--nonce)",
     "allow_test_keys": "--allow-test-keys",
 }
-"""Parameters of `learn` that its hints name, as options."""
+"""A parameter of `learn` that hints name → the option."""
 
 
 def _learn(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes | None, policy_id: str) -> LearnedPolicy:
-    """Read every file and learn from all of them. Prints an error for each that is refused, and raises the last one."""
+    """Read every file and learn from all of them. Prints the error of each refused file, and raises the last."""
     from nomyo_attest.errors import LearningError, PolicyError
     from nomyo_attest.policy import learn
 
@@ -159,18 +159,18 @@ def _learn(arguments: argparse.Namespace, payload_id: str | None, nonce: bytes |
             raise CommandError(str(error), status=EXIT_NOT_AFFIRMED) from None
         for refused in error.refused:
             hint = refused.hint
-            for parameter, option in _OPTIONS.items():
+            for parameter, option in _OPTION_OF_PARAMETER.items():
                 hint = hint.replace(parameter, option)
             message = f"{file_of[refused.name]}: {refused.problem}; {hint}"
             problems[refused.name] = CommandError(message, status=EXIT_NOT_AFFIRMED)
-    except PolicyError as error:  # the id that was given
+    except PolicyError as error:  # an invalid --id
         raise CommandError(f"{error.where}: {error.problem}; {error.hint}") from None
     if problems:
         *others, last = (problems[name] for name in names if name in problems)
         for problem in others:
             print_error(str(problem))
         raise CommandError(str(last), status=max(problem.status for problem in (*others, last)))
-    assert learned is not None  # there was a file, and it was read
+    assert learned is not None  # at least one file was read
     return learned
 
 
@@ -194,7 +194,7 @@ class Check:
         """Declare the arguments."""
         parser.add_argument("policy", metavar="POLICY", help=POLICY_FILE)
         parser.hints["--policy"] = _POLICY_HINT
-        parser.add_argument("--strict", action="store_true", help="exit status 1 if there is a warning")
+        parser.add_argument("--strict", action="store_true", help="exit with status 1 if there is a warning")
         parser.add_argument("--at", metavar="TIME", help=f"check the validity period at this time, not now: {TIMES}")
         parser.add_format()
 

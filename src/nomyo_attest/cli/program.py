@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from nomyo_attest.cli.console import ReaderGoneError, print_output
+from nomyo_attest.cli.console import OutputClosedError, print_output
 from nomyo_attest.cli.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -46,7 +46,7 @@ class Program:
     """A program of several commands. Only the command that is run is imported.
 
     A command is a module, or a class in one (``"module:Class"``). Its docstring is its help; it has ``EXAMPLE``,
-    ``configure`` and ``run``, as `Command` has them.
+    ``configure`` and ``run``, which `Command` describes.
 
     Args:
         name: the program's name, which begins every error message.
@@ -55,7 +55,7 @@ class Program:
         commands: command → its module or class in `package`, and its summary, in the order of the help.
         exits: the meaning of its exit statuses, for the end of its help.
         example: lines to be typed into a shell by somebody who tries the program.
-        file_hint: what to write instead if a file is named in the place of the command.
+        file_hint: what to write instead if the first argument is a file, not a command.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Program:
         self.file_hint = file_hint
 
     def main(self, argv: Sequence[str] | None = None) -> int:
-        """Run the program with `argv`, by default this process's own arguments. Returns the exit status."""
+        """Run the program with `argv`, by default the arguments of this process. Returns the exit status."""
         if argv is None:
             forget_working_directory()
         try:
             return self._run_reporting_errors(list(sys.argv[1:] if argv is None else argv))
         finally:
             if argv is None and "threading" in sys.modules:
-                _end_quietly()
+                _end_on_interrupt()
 
     def _run_reporting_errors(self, argv: list[str]) -> int:
         try:
@@ -95,7 +95,7 @@ class Program:
             return error.status
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
-        except ReaderGoneError:
+        except OutputClosedError:
             return EXIT_PIPE_CLOSED
         except Exception as error:  # noqa: BLE001 - the user gets a sentence, never a traceback
             print_internal_error(error, self.name)
@@ -116,17 +116,17 @@ class Program:
             return EXIT_OK
         if not argv:
             raise CommandError(f"no command was given; see {self.name} --help")
-        if argv[0] in self._groups() and len(argv) > 1 and argv[1] in ("-h", "--help"):
+        if argv[0] in self._command_groups() and len(argv) > 1 and argv[1] in ("-h", "--help"):
             print_output(self._help(f"{argv[0]} "))
             return EXIT_OK
         for length in (2, 1):
             words = " ".join(argv[:length])
             if words in self.commands and len(words.split()) == length:
                 return self._run(words, argv[length:])
-        raise CommandError(self._unknown(argv))
+        raise CommandError(self._unknown_command(argv))
 
     def load(self, words: str) -> Command:
-        """Import the command that is called `words`, such as ``"policy learn"``."""
+        """Import the command `words`, such as ``"policy learn"``."""
         module, _, name = self.commands[words][0].partition(":")
         command: Any = import_module(f"{self.package}.{module}")
         if name:
@@ -145,12 +145,12 @@ class Program:
         parser = self._parser(words, command)
         try:
             arguments = parser.parse_args(argv)
-        except SystemExit as end:  # --help
-            return int(end.code or 0)
+        except SystemExit as error:  # --help
+            return int(error.code or 0)
         arguments.typed = [self.name, *words.split(), *argv]
         return command.run(arguments)
 
-    def _groups(self) -> set[str]:
+    def _command_groups(self) -> set[str]:
         """The first words of two-word commands."""
         return {words.split()[0] for words in self.commands if " " in words}
 
@@ -170,12 +170,12 @@ class Program:
             lines += [f"`{self.name} --version` prints the version.", "", self.exits]
         return "\n".join(lines)
 
-    def _unknown(self, argv: list[str]) -> str:
+    def _unknown_command(self, argv: list[str]) -> str:
         from difflib import get_close_matches
 
         if argv[0].startswith("-"):
             return self._unknown_option(argv[0])
-        if argv[0] in self._groups():
+        if argv[0] in self._command_groups():
             known = [words.split()[1] for words in self.commands if words.startswith(f"{argv[0]} ")]
             problem = f"unknown command {' '.join(argv[:2])!r}" if len(argv) > 1 else f"incomplete command {argv[0]!r}"
             close = get_close_matches(argv[1], known, 1) if len(argv) > 1 else []
@@ -185,7 +185,7 @@ class Program:
             return f"{problem}; choose from {self.name} {argv[0]} {choice}"
         if argv[0].split() and " ".join(argv[0].split()) in self.commands:
             words = " ".join(argv[0].split())
-            problem = f"unknown command {argv[0]!r}: expected each word as an argument of its own, got one argument"
+            problem = f"unknown command {argv[0]!r}: expected separate words, got one argument"
             return f"{problem}; write {words} without quotes"
         if self.file_hint and os.path.exists(argv[0]):  # noqa: PTH110 - pathlib would cost an import
             return f"{argv[0]!r} is a file or folder, not a command; {self.file_hint}"
@@ -196,20 +196,21 @@ class Program:
         return f"unknown command {argv[0]!r}; {hint}"
 
     def _unknown_option(self, word: str) -> str:
-        """Describe the error that an option stands before the command, with the commands that have the option."""
+        """Return the message for an option before the command; it names the commands that have the option."""
         name = word.partition("=")[0]
-        having = [words for words in self.commands if self._has_option(words, name)]
-        if not having:
-            return f"unknown option {name!r}; see {self.name} --help"
-        choice = ", ".join(having)
-        return f"{name} follows a command that has it ({choice}), such as: {self.name} {having[0]} {name} ..."
+        commands = [words for words in self.commands if self._has_option(words, name)]
+        if not commands:
+            hint = "did you mean --version?" if name == "-v" else f"see {self.name} --help"
+            return f"unknown option {name!r}; {hint}"
+        choice = ", ".join(commands)
+        return f"option {name} must follow its command ({choice}), such as: {self.name} {commands[0]} {name} ..."
 
     def _has_option(self, words: str, name: str) -> bool:
         return name in self._parser(words, self.load(words))._option_string_actions
 
 
 def _dedent(text: str) -> str:
-    """Remove the indentation of a class body; a first line has none."""
+    """Remove the indentation of a docstring in a class body. Its first line has none."""
     lines = text.splitlines()
     indented = [line for line in lines[1:] if line.strip()]
     margin = min((len(line) - len(line.lstrip()) for line in indented), default=0)
@@ -221,21 +222,21 @@ def _refuse_file_names_like_options(argv: list[str]) -> None:
 
     pre-commit, `xargs` and a shell's ``*`` append names of files, so a file called ``--policy=evil.attest.json`` would
     be read as the option. They append only names of existing files, relative to the working directory, so those are
-    looked up here. What follows ``--`` is never an option, but ``-`` still means standard input there.
+    looked up here. After ``--``, no argument is an option, but ``-`` still means standard input.
     """
     options = True
     for word in argv:
         if (word == "-" or (options and word.startswith("-"))) and os.path.lexists(word):
             raise CommandError(
                 f"{word!r} is the name of a file in the working directory, and would be read as "
-                f"{_MEANINGS.get(word, 'an option')}. If the file is meant, write {'./' + word!r}"
-                f"{'' if word in _MEANINGS else ', or put -- before all file names'}. "
+                f"{_SPECIAL_ARGUMENTS.get(word, 'an option')}. If the file is meant, write {'./' + word!r}"
+                f"{'' if word in _SPECIAL_ARGUMENTS else ', or put -- before all file names'}. "
                 "If not, rename the file or work in another folder"
             )
         options = options and word != "--"
 
 
-_MEANINGS: Final = {"-": "standard input", "--": "the end of the options"}
+_SPECIAL_ARGUMENTS: Final = {"-": "standard input", "--": "the end of the options"}
 
 
 def forget_working_directory() -> None:
@@ -251,12 +252,12 @@ def forget_working_directory() -> None:
     sys.path[:] = [entry for entry in sys.path if entry and os.path.realpath(entry) != here]
 
 
-def _end_quietly() -> None:
-    """Let Ctrl-C end the process at once from now on.
+def _end_on_interrupt() -> None:
+    """Let Ctrl-C end the process immediately from now on.
 
-    The work is done, but Python waits for threads before it ends, and would print a traceback for a Ctrl-C meanwhile.
+    The work is done, but Python waits for threads before it exits. Ctrl-C during that wait would print a traceback.
     """
     import signal
 
-    with contextlib.suppress(ValueError):  # not the main thread, which alone can set handlers
+    with contextlib.suppress(ValueError):  # not the main thread, which is the only one that can set handlers
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Show on a terminal how far an appraisal of many files, or an audit, has come."""
+"""Show the progress of an appraisal of many files, or of an audit, on a terminal."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ITEMS_MINIMUM = 200
-"""Number of items from which on a bar is shown; so many appraisals take about a tenth of a second."""
+"""The minimum number of items for which a bar is shown; 200 appraisals take about a tenth of a second."""
 
 
-def track_items(items: Sequence[T], what: str, *, out: TextIO | None = None, err: TextIO | None = None) -> Iterable[T]:
+def track_items(items: Sequence[T], label: str, *, out: TextIO | None = None, err: TextIO | None = None) -> Iterable[T]:
     """Iterate over `items` and show a bar on standard error.
 
-    It is shown for `ITEMS_MINIMUM` items or more, if standard error is a terminal and standard output is not: on a
+    The bar is shown for `ITEMS_MINIMUM` items or more, if standard error is a terminal and standard output is not: on a
     terminal the results themselves show the progress.
 
     Args:
         items: the items to iterate over.
-        what: the label of the bar, such as ``"appraising"``.
-        out, err: standard output and standard error, by default this process's own.
+        label: the label of the bar, such as ``"appraising"``.
+        out, err: standard output and standard error, by default those of this process.
     """
     out, err = out or sys.stdout, err or sys.stderr
     if len(items) < ITEMS_MINIMUM or not err.isatty() or out.isatty():
         return items
-    return _items_with_bar(items, what, err)
+    return _items_with_bar(items, label, err)
 
 
-def _items_with_bar(items: Sequence[T], what: str, err: TextIO) -> Iterator[T]:
+def _items_with_bar(items: Sequence[T], label: str, err: TextIO) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=err), transient=True) as progress:
-        yield from progress.track(items, description=what)
+        yield from progress.track(items, description=label)
 
 
 def track_audit(steps: Iterator[AuditProgress], err: TextIO | None = None) -> Iterable[AuditProgress]:
     """Iterate over the steps of an audit and show percent, records per second and the time left on standard error.
 
-    It is shown if standard error is a terminal. The summary is printed after the bar is removed, so standard output may
-    be a terminal too.
+    They are shown if standard error is a terminal. Standard output may be one too: the summary is printed after the bar
+    is removed.
     """
     err = err or sys.stderr
     return steps if err is None or not err.isatty() else _audit_with_bar(steps, err)
@@ -73,9 +73,9 @@ def _audit_with_bar(steps: Iterator[AuditProgress], err: TextIO) -> Iterator[Aud
     )
     with Progress(*columns, console=Console(file=err), transient=True) as bar:
         task = bar.add_task("", total=None, rate="", left="")
-        began = time.monotonic()
+        start = time.monotonic()
         for step in steps:
-            rate = rate_text(step, time.monotonic() - began)
+            rate = rate_text(step, time.monotonic() - start)
             bar.update(task, total=step.size or None, completed=step.read, rate=rate, left="left" if step.size else "")
             yield step
         bar.refresh()

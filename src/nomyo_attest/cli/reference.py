@@ -72,8 +72,8 @@ class Rules:
         return EXIT_OK
 
 
-def _cross_record_rule(rule_id: str, form: str) -> int:
-    """Show one cross-record rule. Raises `CommandError` for an id of neither table."""
+def _cross_record_rule(rule_id: str, output_format: str) -> int:
+    """Show one cross-record rule. Raises `CommandError` for an unknown id."""
     from nomyo_attest.appraisal.rules import RULES
     from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, find_cross_record_rule
     from nomyo_attest.report.rules_page import (
@@ -87,32 +87,32 @@ def _cross_record_rule(rule_id: str, form: str) -> int:
         rule = find_cross_record_rule(rule_id)
     except KeyError:
         raise CommandError(
-            _unknown(rule_id, [*(rule.id for rule in RULES), *(rule.id for rule in CROSS_RECORD_RULES)])
+            _unknown_rule(rule_id, [*(rule.id for rule in RULES), *(rule.id for rule in CROSS_RECORD_RULES)])
         ) from None
-    if form == "json":
+    if output_format == "json":
         print_json({"format": FORMAT, "across_records": cross_record_document([rule])})
-    elif form == "markdown":
+    elif output_format == "markdown":
         print_output(cross_record_rule_markdown(rule))
     else:
         print_output(cross_record_rule_text(rule, text_style()))
     return EXIT_OK
 
 
-def _unknown(given: str, known: list[str]) -> str:
+def _unknown_rule(rule_id: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
-    close = get_close_matches(given, known, 1)
-    groups = get_close_matches(given.partition(".")[0], {rule.partition(".")[0] for rule in known}, 1)
-    if close and "." in given:
+    close = get_close_matches(rule_id, known, 1)
+    groups = get_close_matches(rule_id.partition(".")[0], {rule.partition(".")[0] for rule in known}, 1)
+    if close and "." in rule_id:
         hint = f"did you mean {close[0]}?"
     elif groups:
         hint = f"the rules of this group are {', '.join(rule for rule in known if rule.startswith(f'{groups[0]}.'))}"
     else:
         hint = "nomyo-attest rules lists all rules"
-    return f"unknown rule {given!r}; {hint}"
+    return f"unknown rule {rule_id!r}; {hint}"
 
 
-_SCHEMA_LINES: Final = (
+_SCHEMA_HELP: Final = (
     "policy    an appraisal policy",
     "evidence  a response, or a part of it",
     "result    the result of an appraisal",
@@ -135,7 +135,7 @@ class Schema:
     @staticmethod
     def configure(parser: Parser) -> None:
         """Declare the arguments."""
-        parser.add_argument("name", nargs="?", metavar="NAME", help="\n".join(_SCHEMA_LINES))
+        parser.add_argument("name", nargs="?", metavar="NAME", help="\n".join(_SCHEMA_HELP))
 
     @staticmethod
     def run(arguments: argparse.Namespace) -> int:

@@ -245,7 +245,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "no payload id": (
         without("payload_id").response(),
         "refused: nonce.match is undecided: neither the response nor the caller gave a payload id",
-        "give the payload id of the request (payload_id), or the nonce that was quoted (nonce)",
+        "pass the payload id of the request (payload_id), or the quoted nonce (nonce)",
     ),
     "a failure before what is undecided": (
         Forge(magic=0, nonce=bytes(16)).response(),

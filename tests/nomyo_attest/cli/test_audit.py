@@ -211,7 +211,7 @@ class TestWhatIsWritten:
     )
     def test_an_empty_name_is_refused(self, option: str) -> None:
         ran = audit("recorded", option, "")
-        assert (ran.status, single_error_line(ran)) == (2, f"{option}: expected a name, got an empty one")
+        assert (ran.status, single_error_line(ran)) == (2, f"{option}: expected a name, got an empty string")
 
     @pytest.mark.parametrize("option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--cross-record"])
     def test_nothing_is_overwritten_unless_asked_for(self, option: str) -> None:
@@ -356,7 +356,7 @@ class TestUsage:
     def test_nothing_to_resume_is_said(self) -> None:
         ran = audit("recorded", "--out", "v.jsonl", "--resume")
         assert ran.status == 1
-        assert ran.err == "nomyo-attest: notice: there is no audit to resume; starting at the beginning\n"
+        assert ran.err == "nomyo-attest: notice: found no audit to resume; starting from the beginning\n"
         ran = audit("recorded", "--out", "v.jsonl", "--resume")
         assert ran.status == 2
         message = single_error_line(ran)
@@ -687,7 +687,7 @@ class TestPlaces:
             patch.setattr(Audit, "begin_outputs", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             ran = audit(*argv)
         assert ran.status == 130
-        assert "notice: v.jsonl.audit-state cannot be a folder that is private to you, so" in ran.err
+        assert "notice: v.jsonl.audit-state cannot be made a private folder, so" in ran.err
         assert "--state names another place" in ran.err
         assert len(list(temporary.iterdir())) == 1
         ran = audit(*argv, "--resume", "--format", "json")

@@ -75,7 +75,7 @@ class TestTheWindow:
     def test_fail_on_outside_without_a_window_is_wrong_usage(self, plain: str) -> None:
         ran = audit(plain, "--fail-on", "outside")
         assert ran.status == 2
-        assert single_error_line(ran).startswith("--fail-on outside: requires a window")
+        assert single_error_line(ran).startswith("--fail-on outside: requires a time window")
 
     def test_every_report_tells_by_whose_clock_records_are_outside(self, plain: str) -> None:
         told = "1 by the server's own time, which is unsigned"

@@ -144,7 +144,7 @@ def test_standard_input_is_read_as_bytes(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_empty_file_name_is_a_usage_error_that_says_so(argv: list[str]) -> None:
     ran = run(*argv)
     assert ran.status == 2
-    assert "expected a file name, got an empty one" in single_error_line(ran)
+    assert "expected a file name, got an empty string" in single_error_line(ran)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which not even root can make files")

@@ -42,8 +42,8 @@ def test_a_whole_ledger_is_said_to_be_and_what_to_keep(lines: list[bytes]) -> No
         "  head",
         f"    {head}",
         "",
-        "next: store both values elsewhere; with them, this command shows whether the",
-        "ledger was shortened:",
+        "next: store both values elsewhere; to detect later whether the ledger was",
+        "shortened, run:",
         f"  nomyo-attest ledger verify evidence.jsonl --records 5 --head {head}",
     ]
 
@@ -52,7 +52,7 @@ def test_what_was_kept_is_found_again_and_how_far_it_has_grown(lines: list[bytes
     na.EvidenceLog(LEDGER).append(SMALL)
     ran = run("ledger", "verify", LEDGER, "--head", digest_of(lines[-1]), "--records", 5)
     assert ran.status == 0
-    assert "Nothing up to that digest was changed; 1 line appended since the digest" in ran.out
+    assert "All lines up to that digest are unchanged; 1 line appended since the digest" in ran.out
     assert "Store the two" not in ran.out
 
 
@@ -146,7 +146,7 @@ def test_files_that_were_moved_aside_are_found(lines: list[bytes], tmp_path: Pat
     [
         (["none.jsonl"], "none.jsonl: cannot be read: No such file or directory"),
         (["."], ".: cannot be read: Is a directory"),
-        ([LEDGER, LEDGER], "a file is given twice"),
+        ([LEDGER, LEDGER], "a file is repeated"),
         ([LEDGER, "--head", "sha256:12"], "--head: invalid digest 'sha256:12'; write sha256: and 64"),
         ([LEDGER, "--after", ""], "--after: invalid digest ''"),
         ([LEDGER, "--records", "-1"], "--records: expected 0 or more, got -1"),
@@ -270,7 +270,7 @@ class TestLineEnds:
         Path(LEDGER).write_bytes(b"".join(lines).replace(b"\n", b"\r\n"))
         ran = run("ledger", "verify", LEDGER)
         assert ran.status == 1
-        assert ran.out.startswith("evidence.jsonl   line ends were changed to CRLF   5 lines in 1 file\n")
+        assert ran.out.startswith("evidence.jsonl   line endings were changed to CRLF   5 lines in 1 file\n")
         assert "not intact" not in ran.out
         assert r"sed 's/\r$//' FILE > RESTORED" in " ".join(ran.out.split())
         assert digest_of(lines[-1]) in ran.out

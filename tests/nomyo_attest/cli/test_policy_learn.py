@@ -216,7 +216,7 @@ def test_a_bare_block_is_learned_from_with_the_payload_id_or_the_nonce_of_its_re
     ran = run("policy", "learn", "--allow-test-keys", "block.json", "-o", "block.toml")
     assert ran.status == 1
     assert single_error_line(ran).endswith(
-        "; give the payload id of the request (--payload-id), or the nonce that was quoted (--nonce)"
+        "; pass the payload id of the request (--payload-id), or the quoted nonce (--nonce)"
     )
     value = {"--payload-id": "mine", "--nonce": hashlib.sha256(b"mine").hexdigest()[:32]}[option]
     assert run("policy", "learn", "--allow-test-keys", "block.json", option, value, "-o", "block.toml").status == 0

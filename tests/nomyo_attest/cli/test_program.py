@@ -56,7 +56,7 @@ def test_the_status_is_the_commands_own(garden: Program) -> None:
     [
         ([], 2, "garden: no command was given; see garden --help\n"),
         (["plant"], 2, "garden: incomplete command 'plant'; choose from garden plant grow\n"),
-        (["plant grow", "fern"], 2, "unknown command 'plant grow': expected each word as an argument of its own"),
+        (["plant grow", "fern"], 2, "unknown command 'plant grow': expected separate words"),
         ([" water "], 2, "got one argument; write water without quotes"),
         (["watr"], 2, "garden: unknown command 'watr'; did you mean 'water'?\n"),
         (["plant", "grow"], 2, "plant grow: missing plant; see garden plant grow --help\n"),
@@ -137,13 +137,11 @@ def test_arguments_that_are_no_names_of_files_are_parsed(garden: Program, capsys
         ["--wet", "--wet"],
     ],
 )
-def test_an_option_given_twice_is_an_error(
-    garden: Program, options: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_repeated_option_is_an_error(garden: Program, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     option = "--wet" if "--wet" in options else "-c/--color"
     for argv in (["plant", "grow", *options, "fern"], ["plant", "grow", "fern", *options]):
         assert garden.main(argv) == 2
-        expected = f"garden: plant grow: argument {option}: given twice, expected once; see garden plant grow --help\n"
+        expected = f"garden: plant grow: argument {option}: repeated; pass it once; see garden plant grow --help\n"
         assert capsys.readouterr().err == expected
 
 

@@ -160,7 +160,7 @@ def take_inventory(names: Sequence[str], *, column: str | None = None, follow_li
         InventoryError: standard input is named twice.
     """
     if list(names).count(STANDARD_INPUT) > 1:
-        raise InventoryError("standard input (-) can be read only once; give it once")
+        raise InventoryError("standard input (-) can be read only once; pass it once")
     return Inventory(names, column, follow_links=follow_links)
 
 

@@ -384,7 +384,7 @@ def test_a_folder_whose_path_is_longer_than_a_path_may_be_is_a_source_that_fails
 
 
 def test_standard_input_is_read_once_only() -> None:
-    with pytest.raises(InventoryError, match=r"standard input \(-\) can be read only once; give it once") as raised:
+    with pytest.raises(InventoryError, match=r"standard input \(-\) can be read only once; pass it once") as raised:
         take_inventory(["-", "a.json", "-"])
     assert isinstance(raised.value, NomyoAttestError)
 
