@@ -266,7 +266,7 @@ def _refuse_existing_to_resume(reports: Reports, *, is_resumed: bool, force: boo
         if is_resumed:
             raise
         raise CommandError(
-            f"--resume: found no interrupted audit; a complete audit cannot be resumed. {error}"
+            f"--resume: found no interrupted audit; if the audit is complete, there is nothing to resume. {error}"
         ) from None
 
 
