@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from nomyo_attest.cli.program import Program
+from nomyo_attest.cli.program import Group, Program
 
 # fmt: off
 COMMANDS: Final = {
@@ -22,6 +22,15 @@ COMMANDS: Final = {
 }
 """Command → its module or class in this package, and its summary; the help lists the commands in this order."""
 # fmt: on
+
+_GROUPS: Final = {
+    "keys": Group(
+        "Create and show the client's key pair, and pin a server's key.",
+        """
+nomyo keys pin https://api.nomyo.ai
+""",
+    ),
+}
 
 _EXITS: Final = """\
 exit status:
@@ -37,7 +46,12 @@ PROGRAM: Final = Program(
     about="Encrypted chat completions, released only if your policy affirms the server.",
     package="nomyo.cli",
     commands=COMMANDS,
+    groups=_GROUPS,
     exits=_EXITS,
+    example="""
+nomyo demo
+nomyo chat "Why is the sky blue?"
+""",
 )
 
 

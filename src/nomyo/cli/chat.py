@@ -52,6 +52,7 @@ nomyo-attest policy learn first.json -o policy.toml
 nomyo chat --policy policy.toml "Why is the sky blue?"
 git diff | nomyo chat --policy policy.toml "Review this change:" -
 nomyo chat --policy policy.toml
+# With nomyo router --tpm soft, add --allow-test-keys to policy learn.
 """
 
 

@@ -39,6 +39,7 @@ class Generate:
     EXAMPLE = """
     nomyo keys generate client_keys --password-file password.txt
     nomyo chat --key-dir client_keys --key-password-file password.txt "Hello"
+    # First: (umask 077; openssl rand -base64 24 > password.txt)
     """
 
     @staticmethod
@@ -87,6 +88,7 @@ class Show:
     EXAMPLE = """
     nomyo keys show client_keys
     nomyo keys show client_keys --password-file password.txt
+    # First: nomyo keys generate client_keys
     """
 
     @staticmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from nomyo_attest.cli.program import Program
+from nomyo_attest.cli.program import Group, Program
 
 # fmt: off
 COMMANDS: Final = {
@@ -28,6 +28,29 @@ COMMANDS: Final = {
 """Command → its module or class in this package, and its summary, in the order of the help."""
 # fmt: on
 
+_GROUPS: Final = {
+    "ledger": Group(
+        "Check the ledger to which a client appends the evidence of its responses.",
+        """
+nomyo chat --evidence-log evidence.jsonl "Hello"
+nomyo-attest ledger verify evidence.jsonl
+""",
+    ),
+    "policy": Group(
+        "Write a policy from responses that you trust, lint a policy, or show one.",
+        """
+nomyo-attest example fleet fleet
+nomyo-attest policy check fleet/policy.toml
+""",
+    ),
+    "example": Group(
+        "Generate synthetic data, to try the other commands on.",
+        """
+nomyo-attest example fleet fleet
+""",
+    ),
+}
+
 _EXITS: Final = """\
 exit status:
   0  every verdict is affirming or warning, or the command succeeded
@@ -39,6 +62,7 @@ PROGRAM: Final = Program(
     about="Verify the TPM 2.0 attestation evidence of recorded chat responses.",
     package="nomyo_attest.cli",
     commands=COMMANDS,
+    groups=_GROUPS,
     exits=_EXITS,
     example="""
 nomyo-attest example fleet fleet

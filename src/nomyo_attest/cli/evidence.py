@@ -209,6 +209,7 @@ class Record:
     EXAMPLE = """
     nomyo-attest record --tcti swtpm --payload-id x --key p256 --pcrs sha256:0,7
     nomyo-attest record --payload-id "$(uuidgen)" -o response.json
+    # First: pip install '.[tpm]' in a clone of the repository
     """
 
     @staticmethod

@@ -58,6 +58,7 @@ nomyo-attest ledger verify evidence.jsonl
 nomyo-attest ledger verify evidence.jsonl --records 12 --head sha256:…
 nomyo-attest ledger verify evidence.0001.jsonl.gz evidence.jsonl
 zcat backup.gz | nomyo-attest ledger verify -
+# First: nomyo chat --evidence-log evidence.jsonl "Hello"
 """
 
 PROBLEMS_SHOWN: Final = 10

@@ -42,6 +42,18 @@ class Command(NamedTuple):
     run: Callable[[argparse.Namespace], int]
 
 
+class Group(NamedTuple):
+    """The help of the commands that share a first word.
+
+    Attributes:
+        about: a sentence that says what they do.
+        example: lines to be typed into a shell by somebody who tries them.
+    """
+
+    about: str
+    example: str
+
+
 class Program:
     """A program of several commands. Only the command that is run is imported.
 
@@ -53,6 +65,7 @@ class Program:
         about: a sentence that says what it does.
         package: the package of the commands' modules.
         commands: command → its module or class in `package`, and its summary, in the order of the help.
+        groups: the first word of every two-word command → the help of that group.
         exits: the meaning of its exit statuses, for the end of its help.
         example: lines to be typed into a shell by somebody who tries the program.
         file_hint: what to write instead if the first argument is a file, not a command.
@@ -65,6 +78,7 @@ class Program:
         about: str,
         package: str,
         commands: Mapping[str, tuple[str, str]],
+        groups: Mapping[str, Group],
         exits: str,
         example: str = "",
         file_hint: str = "",
@@ -73,6 +87,7 @@ class Program:
         self.about = about
         self.package = package
         self.commands = commands
+        self.groups = groups
         self.exits = exits
         self.example = example
         self.file_hint = file_hint
@@ -116,8 +131,8 @@ class Program:
             return EXIT_OK
         if not argv:
             raise CommandError(f"no command was given; see {self.name} --help")
-        if argv[0] in self._command_groups() and len(argv) > 1 and argv[1] in ("-h", "--help"):
-            print_output(self._help(f"{argv[0]} "))
+        if argv[0] in self.groups and len(argv) > 1 and argv[1] in ("-h", "--help"):
+            print_output(self._help(argv[0]))
             return EXIT_OK
         for length in (2, 1):
             words = " ".join(argv[:length])
@@ -150,20 +165,18 @@ class Program:
         arguments.typed = [self.name, *words.split(), *argv]
         return command.run(arguments)
 
-    def _command_groups(self) -> set[str]:
-        """The first words of two-word commands."""
-        return {words.split()[0] for words in self.commands if " " in words}
-
-    def _help(self, start: str = "") -> str:
+    def _help(self, group: str = "") -> str:
+        start = f"{group} " if group else ""
+        about, example = self.groups[group] if group else (self.about, self.example)
         width = max(map(len, self.commands))
         rows = [
             f"  {words.ljust(width)}  {summary}"
             for words, (_, summary) in self.commands.items()
             if words.startswith(start)
         ]
-        lines = [f"usage: {self.name} {start}COMMAND ...", "", self.about, ""]
-        if self.example and not start:
-            lines += ["example:", *(f"  {line}" for line in self.example.strip().splitlines()), ""]
+        lines = [f"usage: {self.name} {start}COMMAND ...", "", about, ""]
+        if example:
+            lines += ["example:", *(f"  {line}" for line in example.strip().splitlines()), ""]
         lines += ["commands:", *rows, ""]
         lines += [f"`{self.name} {start}COMMAND --help` shows its options and an example."]
         if not start:
@@ -175,7 +188,7 @@ class Program:
 
         if argv[0].startswith("-"):
             return self._unknown_option(argv[0])
-        if argv[0] in self._command_groups():
+        if argv[0] in self.groups:
             known = [words.split()[1] for words in self.commands if words.startswith(f"{argv[0]} ")]
             problem = f"unknown command {' '.join(argv[:2])!r}" if len(argv) > 1 else f"incomplete command {argv[0]!r}"
             close = get_close_matches(argv[1], known, 1) if len(argv) > 1 else []

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import nomyo.cli
 import nomyo_attest
 from nomyo_attest.cli import COMMANDS, PROGRAM, main
+from nomyo_attest.cli.program import Program
 from tests.nomyo_attest.cli.runner import environment, run, single_error_line, start
 
 
@@ -26,6 +28,18 @@ def test_help_names_every_command_and_every_exit_status() -> None:
         assert words in ran.out
         assert summary in ran.out
     assert all(f"\n  {status}  " in ran.out for status in (0, 1, 2))
+
+
+@pytest.mark.parametrize("program", [nomyo.cli.PROGRAM, PROGRAM], ids=lambda program: program.name)
+def test_help_of_a_group_has_its_own_sentence_and_example(program: Program) -> None:
+    assert program.groups.keys() == {words.split()[0] for words in program.commands if " " in words}
+    abouts = {run("--help", program=program.main).out.splitlines()[2]}
+    for group in program.groups:
+        lines = run(group, "--help", program=program.main).out.splitlines()
+        abouts.add(lines[2])
+        assert lines[4] == "example:"
+        assert max(map(len, lines)) <= 80
+    assert len(abouts) == 1 + len(program.groups)
 
 
 def test_help_of_the_policy_commands_names_those_alone() -> None:

@@ -13,7 +13,7 @@ import nomyo.cli
 import nomyo_attest.cli
 from nomyo_attest.cli.arguments import Parser
 from nomyo_attest.cli.errors import CommandError
-from nomyo_attest.cli.program import Program
+from nomyo_attest.cli.program import Group, Program
 
 GROW = "Grow a plant."
 
@@ -43,6 +43,7 @@ def garden(monkeypatch: pytest.MonkeyPatch) -> Program:
         about="Looks after a garden.",
         package="garden",
         commands={"plant grow": ("grow", "grow a plant"), "water": ("water", "water all plants")},
+        groups={"plant": Group("Looks after the plants.", "garden plant grow fern")},
         exits="exit status: 7",
     )
 
