@@ -155,7 +155,7 @@ def test_an_empty_variable_that_a_flag_stands_before_does_no_harm(
     assert router.posts[0].header("Authorization") == "Bearer of-the-file"
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("_shared_client_key")
 def test_plain_http_is_noticed() -> None:
     with PlainRouter(tls=False) as router:
         ran = run("chat", "--base-url", router.url, "--allow-http", "x")

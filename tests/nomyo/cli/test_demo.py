@@ -17,7 +17,7 @@ from nomyo_attest.installation import install_command
 from tests.nomyo.cli.runner import command, environment, error_message, run, start, start_without
 from tests.nomyo_attest.cli import runner as attest
 
-pytestmark = pytest.mark.usefixtures("_quick")
+pytestmark = pytest.mark.usefixtures("_shared_client_key")
 
 HEADINGS = [
     "A server",

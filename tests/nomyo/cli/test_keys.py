@@ -32,7 +32,7 @@ def password(here: Path) -> str:
 
 
 @pytest.fixture
-def pair(here: Path, client_key: rsa.RSAPrivateKey, _quick: None) -> str:
+def pair(here: Path, client_key: rsa.RSAPrivateKey, _shared_client_key: None) -> str:
     """A folder with a key pair that has no password."""
     assert run("keys", "generate", "pair").status == 0
     return "pair"
@@ -56,7 +56,7 @@ def test_a_pair_is_made_for_its_owner_alone_and_described(here: Path) -> None:
     ]
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("_shared_client_key")
 def test_a_password_encrypts_it(password: str) -> None:
     assert run("keys", "generate", "pair", "--password-file", password).status == 0
     pem = Path("pair/private_key.pem").read_bytes()
@@ -65,7 +65,7 @@ def test_a_password_encrypts_it(password: str) -> None:
         serialization.load_pem_private_key(pem, None)
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("_shared_client_key")
 def test_a_password_may_come_from_standard_input(here: Path) -> None:
     ran = run("keys", "generate", "pair", "--password-file", "-", stdin="größer\r\n".encode())
     assert (ran.status, ran.err) == (0, "")
@@ -80,7 +80,7 @@ def test_a_key_is_never_overwritten(pair: str) -> None:
     assert Path(pair, "private_key.pem").read_bytes() == before
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("_shared_client_key")
 def test_a_folder_that_cannot_be_is_said(here: Path) -> None:
     Path("file").touch()
     assert "file" in error_message(run("keys", "generate", "file"))
@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_is_said(here: Path) -> None:
 
 
 @posix
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("_shared_client_key")
 def test_show_says_what_it_can_of_a_key_whose_password_it_does_not_have(
     password: str, client_key: rsa.RSAPrivateKey
 ) -> None:

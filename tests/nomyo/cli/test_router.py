@@ -107,7 +107,7 @@ def test_the_choices_are_those_of_the_router() -> None:
         (["--tpm", "soft", "--pcrs", "sha256"], "sha256"),
     ],
 )
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("_shared_client_key")
 def test_what_a_router_cannot_be_is_one_line(here: Path, argv: list[str], said: str) -> None:
     done = run("router", *argv)
     assert (done.status, done.out) == (2, "")
@@ -126,7 +126,7 @@ def test_a_list_of_keys_that_are_none_is_refused_without_being_quoted(here: Path
     assert "secret of" not in answer
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("_shared_client_key")
 def test_a_port_that_is_taken_is_said(here: Path) -> None:
     import socket
 

@@ -51,7 +51,7 @@ def keys_of(document: Any) -> list[str]:
     return sorted(document)
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("_shared_client_key")
 def test_keys_of_demo_json() -> None:
     document = run("demo", "--tpm", "soft", "--format", "json").json()
     assert keys_of(document) == ["format", "seconds", "steps", "succeeded"]
