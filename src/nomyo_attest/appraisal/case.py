@@ -1,4 +1,4 @@
-"""The facts that the checks examine: those of one response (`Case`) and those of its layout (`LayoutFacts`).
+"""The facts that the checks examine: those of one response (`Case`), and those of its layout (`LayoutFacts`).
 
 The responses of a fleet differ only in nonce, clock, counters, PCR values, key and signature. A check that depends on
 none of these is a layout check: it examines a `LayoutFacts`, and its result is reused for every response of the same
@@ -7,7 +7,7 @@ layout and policy. Reuse is safe because a `LayoutFacts` is a function of `Case.
 - the layouts of the three blobs contain every byte that a `LayoutFacts` is read from: framing, magic, type,
   clockInfo.safe, pcrSelect, schemes, hashes, attributes (`tpm.layout`);
 - the layout of the report consists of the selection text and the reported PCRs, without their values;
-- evidence that cannot be read or does not parse has no key, so its results are never reused.
+- evidence that cannot be read or does not parse has no layout key, so its results are never reused.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from nomyo_attest.tpm.pcr import TPML_PCR_SELECTION
 from nomyo_attest.tpm.public import TPMT_PUBLIC
 from nomyo_attest.tpm.signature import TPMT_SIGNATURE
 
-_DIGESTS_STORED: Final = 512
-"""The number of cached digests: one for each report that `evidence.pcrs` interns. Reports are immutable."""
+_DIGESTS_CACHE_SIZE: Final = 512
+"""Maximum number of cached digests: one for each report that `evidence.pcrs` interns. Reports are immutable."""
 
 NO_EVIDENCE: Final = Evidence(available=False, absence="the evidence is not well-formed")
 
@@ -45,16 +45,16 @@ class Case:
         evidence_error: why the evidence could not be read; None if it could.
         nonce: the expected extraData, in bytes; None if neither a payload id nor a nonce is known.
         payload_id: the payload id from which the nonce was derived; None if there was none.
-        given_payload_id: the payload id that the caller gave; None if it gave none.
-        now: the time of the appraisal; None if it was not given and the policy does not depend on it.
+        passed_payload_id: the payload id that the caller passed; None if it passed none.
+        now: the time of the appraisal; None if the caller passed none and the policy does not depend on it.
         report: the reported PCR values.
         attest, signature, key: the parsed blobs with their framing.
-        verification_key: the AIK as a key of `cryptography`; None if that is impossible.
-        verification_key_error: the reason; empty if there is a `verification_key`.
+        verification_key: the AIK as a key of `cryptography`; None if it cannot be loaded.
+        verification_key_error: why it cannot be loaded; empty if it can.
         name: the AIK's Name.
-        hierarchy: the hierarchy of which the AIK is a primary key; None if that is unknown.
-        claims_soft_tpm: whether the response says that its router runs the soft TPM.
-        layout: the facts that this response shares with all others of its layout.
+        hierarchy: the hierarchy in which the AIK is a primary key; None if it is unknown.
+        claims_soft_tpm: whether the response states that its router runs the soft TPM.
+        layout: the facts that all responses of this layout have in common.
     """
 
     __slots__ = (
@@ -63,13 +63,13 @@ class Case:
         "claims_soft_tpm",
         "evidence",
         "evidence_error",
-        "given_payload_id",
         "hierarchy",
         "key",
         "layout",
         "name",
         "nonce",
         "now",
+        "passed_payload_id",
         "payload_id",
         "policy",
         "report",
@@ -96,7 +96,7 @@ class Case:
         self.evidence = evidence
         self.report: PcrReport = evidence.pcrs
         self.claims_soft_tpm = claims_soft_tpm(evidence.claims)
-        self.given_payload_id = payload_id
+        self.passed_payload_id = payload_id
         self.payload_id = payload_id if payload_id is not None or nonce is not None else evidence.payload_id
         self.nonce = payload_nonce(self.payload_id) if self.payload_id is not None else nonce
         self.verification_key: VerificationKey | None = None
@@ -135,7 +135,7 @@ class Case:
 
     @property
     def layout_key(self) -> tuple[object, ...] | None:
-        """The key that identifies the layout of this evidence; None if a blob has no layout."""
+        """A key that identifies the layout of this evidence; None if a blob has no layout."""
         if self.attest is None or self.signature is None or self.key is None:
             return None
         quote, signature, key = self.attest.layout, self.signature.layout, self.key.layout
@@ -174,7 +174,7 @@ class LayoutFacts:
         declared_absent: whether the server states that it has no evidence.
         evidence_error: why the evidence could not be read; None if it could.
         report: the reported PCRs, without their values.
-        attest_error, signature_error, key_error: why a blob does not parse; None if it does, or if there is none.
+        attest_error, signature_error, key_error: why a blob does not parse; None if it parses or is absent.
         attest_framing, signature_framing, key_framing: the structure that was received; None if it does not parse.
         magic, attest_type, clock_safe: fields of TPMS_ATTEST.
         signed: the PCRs that the quote selects; None if it is not a quote.
@@ -198,18 +198,18 @@ class LayoutFacts:
         self.declared_absent = not evidence.available and evidence.declared_absent
         self.evidence_error = evidence_error
         self.report: PcrLayout = evidence.pcrs.layout
-        self.attest_error, self.signature_error, self.key_error = map(_error, (attest, signature, key))
-        self.attest_framing, self.signature_framing, self.key_framing = map(_framing, (attest, signature, key))
+        self.attest_error, self.signature_error, self.key_error = map(_error_of, (attest, signature, key))
+        self.attest_framing, self.signature_framing, self.key_framing = map(_framing_of, (attest, signature, key))
         self.magic: int | None = None
         self.attest_type: TPM_ST | None = None
         self.clock_safe: bool | None = None
         self.signed: SignedSelection | None = None
         self.references: tuple[Reference, ...] = ()
         if isinstance(attest, Framed):
-            statement = attest.value
-            self.magic, self.attest_type, self.clock_safe = statement.magic, statement.type, statement.clock_info.safe
-            if isinstance(statement.attested, TPMS_QUOTE_INFO):
-                self.signed = SignedSelection(statement.attested.pcr_select)
+            signed = attest.value
+            self.magic, self.attest_type, self.clock_safe = signed.magic, signed.type, signed.clock_info.safe
+            if isinstance(signed.attested, TPMS_QUOTE_INFO):
+                self.signed = SignedSelection(signed.attested.pcr_select)
                 self.references = _references(policy, self.signed, self.report)
         self.signature_scheme: TPM_ALG_ID | None = None
         self.signature_hash: TPM_ALG_ID | None = None
@@ -224,32 +224,32 @@ class LayoutFacts:
             self.key_hash = scheme.details.hash_alg if scheme.details else None
 
 
-def _framing(blob: Any) -> str | None:
+def _framing_of(blob: Any) -> str | None:
     return blob.framing if isinstance(blob, Framed) else None
 
 
-def _error(blob: Any) -> ParseError | None:
+def _error_of(blob: Any) -> ParseError | None:
     return blob if isinstance(blob, ParseError) else None
 
 
 class SignedSelection:
-    """A TPML_PCR_SELECTION with the bank names that users write. Compared by identity.
+    """A TPML_PCR_SELECTION with the bank names of policies. Compared by identity.
 
     Attributes:
-        banks: (bank, indices, digest size in bytes) in signed order; a duplicate bank is repeated.
+        banks: (bank, indices, digest size in bytes) in signed order, including duplicate banks.
         text: the selection in the format of `pcr_banks`.
     """
 
     __slots__ = ("banks", "text")
 
-    def __init__(self, select: TPML_PCR_SELECTION) -> None:
+    def __init__(self, selection: TPML_PCR_SELECTION) -> None:
         self.banks = tuple(
-            (HASH_NAMES[bank.hash], bank.indices, HASH_SIZES[bank.hash]) for bank in select.pcr_selections
+            (HASH_NAMES[bank.hash], bank.indices, HASH_SIZES[bank.hash]) for bank in selection.pcr_selections
         )
-        self.text = str(select)
+        self.text = str(selection)
 
 
-@lru_cache(maxsize=_DIGESTS_STORED)
+@lru_cache(maxsize=_DIGESTS_CACHE_SIZE)
 def recomputed_digest(signed: SignedSelection, report: PcrReport, algorithm: TPM_ALG_ID) -> bytes | None:
     """Hash the reported values in signed order: banks as listed, indices ascending.
 
@@ -257,9 +257,9 @@ def recomputed_digest(signed: SignedSelection, report: PcrReport, algorithm: TPM
     """
     values = []
     for bank, indices, size in signed.banks:
-        of_bank = report.values.get(bank, {})
+        bank_values = report.values.get(bank, {})
         for index in indices:
-            value = of_bank.get(index)
+            value = bank_values.get(index)
             if value is None or len(value) != size:
                 return None
             values.append(value)
@@ -270,29 +270,31 @@ class Reference(NamedTuple):
     """A PCR that the policy names.
 
     Attributes:
-        place: bank and index, such as ``"sha256:7"``.
+        pcr: bank and index, such as ``"sha256:7"``.
         accepted: the accepted values; empty for any value.
         expected: the accepted values as a finding states them.
-        attested: bank and index of the PCR in the report; None if it is not both signed and reported.
+        reported_pcr: bank and index of the PCR in the report; None if it is not both signed and reported.
     """
 
-    place: str
+    pcr: str
     accepted: frozenset[bytes]
     expected: list[bytes] | str
-    attested: tuple[str, int] | None
+    reported_pcr: tuple[str, int] | None
 
     def value_in(self, report: PcrReport) -> bytes | None:
         """Return the value that was signed and reported; None if there is none."""
-        if self.attested is None:
+        if self.reported_pcr is None:
             return None
-        bank, index = self.attested
+        bank, index = self.reported_pcr
         return report.values.get(bank, {}).get(index)
 
 
 def _references(policy: AppraisalPolicy, signed: SignedSelection, report: PcrLayout) -> tuple[Reference, ...]:
-    attested = {(bank, i) for bank, of_bank, _ in signed.banks for i in of_bank if i in report.indices.get(bank, ())}
-    return tuple(
-        Reference(f"{bank}:{index}", accepted, sorted(accepted) or "any", place if place in attested else None)
-        for bank, index, accepted in policy.accepted
-        for place in [(bank, index)]
-    )
+    signed_and_reported = {
+        (bank, index) for bank, indices, _ in signed.banks for index in indices if index in report.indices.get(bank, ())
+    }
+    references = []
+    for bank, index, accepted in policy.accepted:
+        reported_pcr = (bank, index) if (bank, index) in signed_and_reported else None
+        references.append(Reference(f"{bank}:{index}", accepted, sorted(accepted) or "any", reported_pcr))
+    return tuple(references)

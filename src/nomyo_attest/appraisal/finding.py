@@ -1,4 +1,4 @@
-"""The finding of one rule, as a result reports it."""
+"""Findings: the outcome of each rule, as a result reports it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from nomyo_attest.tpm.constants import specification_name
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of one rule.
+    """The outcome of one rule, with the values compared and what to do.
 
     Attributes:
         rule: the rule's id, such as ``"pcr.digest"``.
-        outcome: whether the rule holds, does not, or is undecided.
+        outcome: whether the rule passes, fails or is undecided.
         requirement: what the policy requires of the rule.
         field: the structure field or the key in the response that the rule examines.
         expected, got: the values compared; bytes, numbers, text, or lists and dicts of them.
-        message: a sentence; ``"holds"`` if the rule holds.
+        message: why the rule does not hold, as a sentence; ``"holds"`` if it does.
         remediation: what to do; empty if the rule holds.
     """
 
@@ -44,8 +44,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
             "outcome": self.outcome.value,
             "requirement": self.requirement.value,
             "field": self.field,
-            "expected": _jsonable(self.expected),
-            "got": _jsonable(self.got),
+            "expected": _to_json(self.expected),
+            "got": _to_json(self.got),
             "message": self.message,
             "remediation": self.remediation,
         }
@@ -54,7 +54,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 class PlannedRule(msgspec.Struct, frozen=True):
     """A rule as one policy applies it: the id of its finding, and the policy's requirement.
 
-    `warned_until` is when the policy's `unsafe_warn_until` ended, for a rule that was a warning until then.
+    `warned_until` is the policy's `unsafe_warn_until`, for a rule that was a warning until then; empty for all others.
     """
 
     id: str
@@ -63,9 +63,9 @@ class PlannedRule(msgspec.Struct, frozen=True):
     warned_until: str = ""
 
 
-def finding_of(planned: PlannedRule, checked: CheckResult, *, values_signed: bool = True) -> Finding:
+def finding_of(planned: PlannedRule, check_result: CheckResult, *, values_signed: bool = True) -> Finding:
     """Build the finding of a rule from its check's result; `values_signed` is passed to `remediation`."""
-    outcome, expected, got, message = checked
+    outcome, expected, got, message = check_result
     if planned.warned_until and outcome is not PASS:
         message += f"; the rule was a warning until {planned.warned_until} (unsafe_warn_until)"
     return Finding(
@@ -76,11 +76,11 @@ def finding_of(planned: PlannedRule, checked: CheckResult, *, values_signed: boo
         expected=deepcopy(expected),  # results of one layout share the values of its layout checks
         got=deepcopy(got),
         message=message or "holds",
-        remediation=remediation(planned.id, checked, planned.rule.remediation, values_signed=values_signed),
+        remediation=remediation(planned.id, check_result, planned.rule.remediation, values_signed=values_signed),
     )
 
 
-def _jsonable(value: Value) -> Any:
+def _to_json(value: Value) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, IntEnum):
@@ -88,7 +88,7 @@ def _jsonable(value: Value) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, dict):
-        return {str(key): _jsonable(inner) for key, inner in value.items()}
+        return {str(key): _to_json(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(inner) for inner in value]
+        return [_to_json(inner) for inner in value]
     return value

@@ -8,8 +8,8 @@ from typing import Final
 from nomyo_attest.appraisal.case import Case
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement, Trust
 
-_LIMITS_STORED: Final = 256
-"""The number of cached lists of limits; a policy has a few."""
+_LIMITS_CACHE_SIZE: Final = 256
+"""Maximum number of cached lists of limits: each policy produces a few."""
 
 _SELF_ASSERTED: Final = (
     "That a TPM made the quote: the AIK came with the response and has no certificate, and software can write such "
@@ -38,11 +38,11 @@ _MEMORY: Final = (
     "virtual machine or of a GPU."
 )
 _CLAIMS: Final = (
-    "That the server's claims about itself are true (security tier, memory protection, GPU): nothing signs them."
+    "That the server's claims about itself are true (security tier, memory protection, GPU): they are unsigned."
 )
 _RECORDED_ID: Final = (
-    "That the quote was made for your request: the payload id was taken from the response, so an older response "
-    "passes as a whole. Give the payload id you sent."
+    "That the quote was made for your request: the payload id was taken from the response, so a replayed "
+    "older response also passes. Pass the payload id that you sent."
 )
 _ANY_NONCE: Final = "When the quote was made, and for which request: the policy accepts any nonce (unsafe_any_nonce)."
 _NO_NONCE: Final = "For which request the quote was made: no payload id is known."
@@ -63,12 +63,12 @@ _MAYBE_OBFUSCATED: Final = (
 
 
 def not_established(case: Case, trust: Trust) -> tuple[str, ...]:
-    """List the limits that apply to this case, whatever the verdict."""
+    """List the limits that apply to this case. They do not depend on the verdict."""
     return _limits(
         case.policy,
         trust,
         nonce_known=case.nonce is not None,
-        recorded_id=case.payload_id is not None and case.given_payload_id is None,
+        recorded_id=case.payload_id is not None and case.passed_payload_id is None,
         warnings_ended=case.warnings_ended,
         key_parses=case.key is not None,
         quote_parses=case.attest is not None,
@@ -76,7 +76,7 @@ def not_established(case: Case, trust: Trust) -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=_LIMITS_STORED)
+@lru_cache(maxsize=_LIMITS_CACHE_SIZE)
 def _limits(
     policy: AppraisalPolicy,
     trust: Trust,

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 
 class Outcome(Enum):
-    """The outcome of a check: the rule holds, it does not, or it is undecided. Undecided never counts as holding."""
+    """The outcome of a check: the rule passes, fails or is undecided. An undecided rule never counts as passed."""
 
     PASS = "pass"  # noqa: S105 - not a password
     FAIL = "fail"
@@ -22,5 +22,5 @@ Value: TypeAlias = Any
 CheckResult: TypeAlias = tuple[Outcome, Value, Value, str]
 """The outcome, the expected value, the actual value, and a message, which is empty for PASS.
 
-It is a plain tuple because results of rules that hold are created for every response.
+A plain tuple, because each response produces one for every rule.
 """

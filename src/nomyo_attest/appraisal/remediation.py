@@ -1,7 +1,7 @@
 """Choose the action that a finding recommends.
 
-A rule's docstring states the general action, which catalogs and audit summaries show. Where a rule fails for reasons
-that call for different actions, a finding states the action for its own reason.
+The docstring of a check states the general action, which the list of rules and audit summaries show. If different
+causes require different actions, a finding states the action for its own cause.
 """
 
 from __future__ import annotations
@@ -14,44 +14,42 @@ from nomyo_attest.crypto.hashes import HASHERS
 from nomyo_attest.policy.model import RSA_BITS_MINIMUM, STRONG_HASHES
 from nomyo_attest.tpm.constants import HASH_ALGORITHMS
 
-_UNSIGNED: Final = (
+_HAVE_PCRS_QUOTED: Final = (
     "have the server quote these PCRs: a PCR that is not signed has no value to compare or to add to the policy. Until "
     "then, do not rely on the response"
 )
-_SIGNED: Final = (
-    "if the machine was updated and you know to what, add the new value to the policy, with a label (`nomyo-attest "
-    "policy learn` prints it); if not, do not rely on the response: the server booted something else"
+_ADD_VALUE: Final = (
+    "if the machine was updated and you know what changed, add the new value to the policy, with a label "
+    "(`nomyo-attest policy learn` prints it); if not, do not rely on the response: the server booted something else"
 )
-
-
-_NOT_SIGNED: Final = (
+_DO_NOT_ADD_VALUES: Final = (
     "do not rely on the response, and do not add these values to the policy: pcr.selection, pcr.digest or "
     "signature.valid does not hold, so the TPM did not sign them"
 )
 SIGNED_VALUE_RULES: Final = ("pcr.selection", "pcr.digest", "signature.valid")
-"""The rules that must hold before a reported PCR value is one that the AIK signed."""
+"""The rules that must hold for the reported PCR values to be the signed values."""
 
 NOT_JSON: Final = ("JSON", "JSON in UTF-8")
-"""The values that a finding expects if the input is not JSON; see `nomyo_attest.evidence.strict_json`."""
+"""The expected values of findings for input that is not JSON; see `nomyo_attest.evidence.strict_json`."""
 
 NOT_AN_OBJECT: Final = "the input is not a JSON object"
-"""The beginning of the message for JSON of another type."""
+"""How the message begins for JSON that is not an object."""
 
 _SMALL_CURVES: Final = ("TPM_ECC_NIST_P192", "TPM_ECC_NIST_P224")
 
 
-def _pcr_values(checked: CheckResult) -> str:
-    outcome, _, got, _ = checked
+def _pcr_values(check_result: CheckResult) -> str:
+    outcome, _, got, _ = check_result
     if outcome is not FAIL or not isinstance(got, dict):
         return ""
     unsigned = [value is None for value in got.values()]
     if all(unsigned):
-        return f"{_UNSIGNED}."
-    return f"{_SIGNED}. For PCRs that are not signed: {_UNSIGNED}." if any(unsigned) else f"{_SIGNED}."
+        return f"{_HAVE_PCRS_QUOTED}."
+    return f"{_ADD_VALUE}. For PCRs that are not signed: {_HAVE_PCRS_QUOTED}." if any(unsigned) else f"{_ADD_VALUE}."
 
 
-def _signature_hash(checked: CheckResult) -> str:
-    outcome, expected, got, _ = checked
+def _signature_hash(check_result: CheckResult) -> str:
+    outcome, expected, got, _ = check_result
     if outcome is not FAIL:
         return ""
     if not isinstance(expected, tuple):
@@ -62,39 +60,39 @@ def _signature_hash(checked: CheckResult) -> str:
     return f"{text}, or with another hash that the policy's owner considers secure and lists in `signature.hashes`."
 
 
-def _key_strength(checked: CheckResult) -> str:
-    outcome, expected, got, _ = checked
+def _key_strength(check_result: CheckResult) -> str:
+    outcome, expected, got, _ = check_result
     if outcome is not FAIL or not isinstance(got, str):
         return ""
     if got in HASH_ALGORITHMS:
         return f"have the service create AIKs with a nameAlg of {', '.join(STRONG_HASHES)}."
     bits = got.removeprefix("RSA-")
     if bits != got and int(bits) >= RSA_BITS_MINIMUM:
-        return f"have the service create AIKs as the policy asks: {expected}."
+        return f"have the service create AIKs as the policy requires: {expected}."
     if got.startswith("TPM_ECC_") and got not in _SMALL_CURVES:
-        curve = "This library does not verify signatures on this curve."
-        return f"have the service create AIKs on P-256, P-384 or P-521. {curve}"
+        reason = "This library does not verify signatures on this curve."
+        return f"have the service create AIKs on P-256, P-384 or P-521. {reason}"
     if got.startswith("not a point on") or "keyBits says" in got:
         return "do not rely on the response. No TPM writes such a public area."
     return ""
 
 
-def _firmware_version(checked: CheckResult) -> str:
-    outcome, _, got, _ = checked
+def _firmware_version(check_result: CheckResult) -> str:
+    outcome, _, got, _ = check_result
     if outcome is not UNDECIDED or got is None:
         return ""
     return "have the service make its AIKs primary keys of the endorsement hierarchy: their quotes state the version."
 
 
-def _evidence_form(checked: CheckResult) -> str:
-    _, expected, _, message = checked
+def _evidence_form(check_result: CheckResult) -> str:
+    _, expected, _, message = check_result
     if expected in NOT_JSON or message.startswith(NOT_AN_OBJECT):
-        return "give a recorded response, complete and as the service sent it: a response is one JSON object."
+        return "pass a complete response, as the service sent it: a response is a single JSON object."
     return ""
 
 
-def _evidence_available(checked: CheckResult) -> str:
-    _, _, got, _ = checked
+def _evidence_available(check_result: CheckResult) -> str:
+    _, _, got, _ = check_result
     if got is False:
         return ""
     return "appraise the whole response, as the service sent it: the evidence is its `_metadata.tpm_attestation`."
@@ -110,18 +108,18 @@ _BY_RULE: Final[Mapping[str, Callable[[CheckResult], str]]] = {
 }
 
 
-def remediation(rule: str, checked: CheckResult, general: str, *, values_signed: bool = True) -> str:
-    """Return the action for one finding: for its own reason if there is one, else `general`; empty if the rule holds.
+def remediation(rule: str, check_result: CheckResult, general: str, *, values_signed: bool = True) -> str:
+    """Return the action for one finding: the action for its own cause, or else `general`; empty if the rule holds.
 
     Args:
         rule: the finding's rule.
-        checked: the result of its check.
-        general: the action in the rule's docstring.
+        check_result: the result of its check.
+        general: the action in the check's docstring.
         values_signed: whether the rules `SIGNED_VALUE_RULES` hold, so that the reported PCR values are the signed ones.
     """
-    if checked[0] is PASS:
+    if check_result[0] is PASS:
         return ""
-    if rule == "pcr.values" and checked[0] is FAIL and not values_signed:
-        return f"{_NOT_SIGNED}."
-    special = _BY_RULE.get(rule)
-    return (special(checked) if special else "") or general
+    if rule == "pcr.values" and check_result[0] is FAIL and not values_signed:
+        return f"{_DO_NOT_ADD_VALUES}."
+    choose = _BY_RULE.get(rule)
+    return (choose(check_result) if choose else "") or general

@@ -63,19 +63,19 @@ class AttestationResult:
     Attributes:
         verdict: the verdict, computed from the findings.
         findings: one for each rule that the policy evaluates, in the order of the table.
-        trust: how far the AIK is trusted; a pinned key whose signature does not verify is no more than self-asserted.
+        trust: how far the AIK is trusted; a pinned key is only self-asserted if its signature does not verify.
         policy_id: the id of the policy.
         policy_digest: the digest of the policy.
         warn_until: when the policy's time-limited warnings end (`unsafe_warn_until`); None if it has none.
-        warn_ended: whether they had ended at the time of the appraisal; None if the policy has none.
-        payload_id: the payload id the nonce was derived from, or None.
+        warn_ended: whether these warnings had ended at the time of the appraisal; None if the policy has none.
+        payload_id: the payload id that the nonce was derived from, or None.
         payload_id_source: ``"given"`` by the caller, ``"recorded"`` in the response, or None.
-        appraised_at: RFC 3339 time of the appraisal; None unless a time was given or the policy depends on it.
+        appraised_at: RFC 3339 time of the appraisal; None unless the caller passed a time or the policy depends on it.
         aik_name: the AIK's Name in hex, as a policy pins it; None if the AIK does not parse.
-        aik_label: the label that the policy gives this Name; None if it has none. `trust` tells whether it signed.
-        hierarchy: the hierarchy of which the AIK is a primary key; None if that is unknown.
-        test_key: whether the evidence was made by the soft TPM of `nomyo_attest.testing`, whose private keys anyone
-            can derive. Such evidence says nothing about a machine, whatever the verdict.
+        aik_label: the label of this Name in the policy; None without a label. `trust` states whether the key signed.
+        hierarchy: the hierarchy in which the AIK is a primary key; None if it is unknown.
+        test_key: whether the soft TPM of `nomyo_attest.testing` made the evidence. Anyone can derive its private keys,
+            so the evidence says nothing about a machine, whatever the verdict.
         not_established: the limits of the result: one sentence for each fact that it does not establish.
     """
 
@@ -88,9 +88,9 @@ class AttestationResult:
         self._remediations: list[str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle the facts alone, without the evidence and the parsed structures."""
-        plain = {"_case": None, "_facts": self.facts, "_findings": None}
-        return self.__dict__ | plain | {"_check_results": [tuple(deepcopy(checked)) for checked in self._check_results]}
+        """Pickle only the facts, without the evidence and the parsed structures."""
+        state = {"_case": None, "_facts": self.facts, "_findings": None}
+        return self.__dict__ | state | {"_check_results": [tuple(deepcopy(result)) for result in self._check_results]}
 
     @property
     def facts(self) -> ResultFacts:
@@ -119,20 +119,20 @@ class AttestationResult:
         return zip(self._plan, self._check_results, strict=True)
 
     def _outcomes(self, requirement: Requirement) -> set[Outcome]:
-        return {checked[0] for planned, checked in self._pairs if planned.requirement is requirement}
+        return {result[0] for planned, result in self._pairs if planned.requirement is requirement}
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """One finding for each rule that the policy evaluates, in the order of the table."""
         if self._findings is None:
             values_signed = all(
-                checked[0] is PASS for planned, checked in self._pairs if planned.id in SIGNED_VALUE_RULES
+                result[0] is PASS for planned, result in self._pairs if planned.id in SIGNED_VALUE_RULES
             )
-            made = (finding_of(planned, checked, values_signed=values_signed) for planned, checked in self._pairs)
+            findings = (finding_of(planned, result, values_signed=values_signed) for planned, result in self._pairs)
             if self._remediations is not None:
-                pairs = zip(made, self._remediations, strict=True)
-                made = (msgspec.structs.replace(finding, remediation=remediation) for finding, remediation in pairs)
-            self._findings = tuple(made)
+                pairs = zip(findings, self._remediations, strict=True)
+                findings = (msgspec.structs.replace(finding, remediation=remediation) for finding, remediation in pairs)
+            self._findings = tuple(findings)
         return self._findings
 
     @property
@@ -148,13 +148,13 @@ class AttestationResult:
     def _rules_with(self, outcome: Outcome) -> tuple[str, ...]:
         if outcome not in map(_outcome_of, self._check_results):
             return ()
-        return tuple(planned.id for planned, checked in self._pairs if checked[0] is outcome)
+        return tuple(planned.id for planned, result in self._pairs if result[0] is outcome)
 
     def outcome_of(self, rule_id: str) -> Outcome | None:
         """Return the outcome of one rule; None if the policy does not evaluate it."""
-        for planned, checked in self._pairs:
+        for planned, result in self._pairs:
             if planned.id == rule_id:
-                return checked[0]
+                return result[0]
         return None
 
     @property
@@ -214,33 +214,38 @@ class AttestationResult:
         if self.verdict in (Verdict.AFFIRMING, Verdict.WARNING):
             return self
         ignored = [planned.id for planned in self._plan if planned.requirement is Requirement.IGNORE]
-        following = consequences(self.undecided, self.failed, ignored)
-        found = [
+        explained = consequences(self.undecided, self.failed, ignored)
+        unsatisfied = [
             finding
             for finding in self.findings
             if finding.outcome is not Outcome.PASS and finding.requirement is Requirement.REQUIRED
         ]
-        reasons = [f"{finding.rule}: {finding.message}" for finding in found if finding.rule not in following]
-        left = len(found) - len(reasons)
-        if left:
-            reasons.append(f"undecided because of this: {left} other rule{'s' if left > 1 else ''}")
+        reasons = [f"{finding.rule}: {finding.message}" for finding in unsatisfied if finding.rule not in explained]
+        omitted = len(unsatisfied) - len(reasons)
+        if omitted:
+            reasons.append(f"undecided because of this: {omitted} other rule{'s' if omitted > 1 else ''}")
         raise AttestationError(f"the evidence is not affirmed ({self.verdict.value}): {'; '.join(reasons)}", self)
 
     def redacted(self, change: Callable[[list[list[Value]]], list[list[Value]]]) -> Self:
-        """Return a copy of the result with other values and messages in its findings, for callers that must not
-        disclose the content of the evidence. Outcomes, verdict and remediations are the same.
+        """Return a copy of the result whose findings contain redacted values and messages.
+
+        For callers that must not disclose the contents of the evidence. Outcomes, verdict and remediations do not
+        change.
 
         Args:
-            change: receives ``[expected, got, message]`` for every finding in one list, and returns a list as long.
+            change: receives a list with ``[expected, got, message]`` for each finding, and returns a list of the same
+                length.
         """
-        changed = copy(self)  # uses `__getstate__`, which drops the case
-        changed._remediations = [finding.remediation for finding in self.findings]  # they depend on the original values
-        replaced = change([list(checked[1:]) for checked in changed._check_results])
-        changed._check_results = [
-            (checked[0], expected, got, message)
-            for checked, (expected, got, message) in zip(changed._check_results, replaced, strict=True)
+        redacted = copy(self)  # uses `__getstate__`, which drops the case
+        redacted._remediations = [
+            finding.remediation for finding in self.findings
+        ]  # they depend on the original values
+        replacements = change([list(result[1:]) for result in redacted._check_results])
+        redacted._check_results = [
+            (result[0], expected, got, message)
+            for result, (expected, got, message) in zip(redacted._check_results, replacements, strict=True)
         ]
-        return changed
+        return redacted
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, as `nomyo-attest schema result` describes it."""
@@ -276,15 +281,15 @@ class AttestationResult:
         return f"<AttestationResult {self.verdict.value}, policy {self.policy_id!r}, AIK trust {self.trust.value}>"
 
 
-def trust_of(case: Case, signature: Outcome | None) -> Trust:
-    """How far the AIK is trusted, given the outcome of ``signature.valid``: a pinned key only if it signed."""
-    pinned = signature is PASS and case.name is not None and case.name in case.policy.pinned
+def trust_of(case: Case, signature_outcome: Outcome | None) -> Trust:
+    """Return how far the AIK is trusted: as pinned only if ``signature.valid``, whose outcome is passed, holds."""
+    pinned = signature_outcome is PASS and case.name is not None and case.name in case.policy.pinned
     return Trust.PINNED_AIK if pinned else Trust.SELF_ASSERTED
 
 
-def _facts(case: Case, signature: Outcome | None) -> ResultFacts:
-    trust = trust_of(case, signature)
-    source = None if case.payload_id is None else "recorded" if case.given_payload_id is None else "given"
+def _facts(case: Case, signature_outcome: Outcome | None) -> ResultFacts:
+    trust = trust_of(case, signature_outcome)
+    source = None if case.payload_id is None else "recorded" if case.passed_payload_id is None else "given"
     return ResultFacts(
         trust=trust,
         policy_id=case.policy.id,

@@ -67,7 +67,7 @@ class Rule(RuleFacts):
 
 @cache
 def _paragraphs(check: Callable[..., CheckResult]) -> list[str]:
-    """The paragraphs of a check's docstring, each on one line."""
+    """Return the paragraphs of a check's docstring, each on one line."""
     return [" ".join(part.split()) for part in inspect.cleandoc(check.__doc__ or "").split("\n\n")]
 
 
@@ -93,11 +93,11 @@ def requirement_of(rule_id: str, policy: AppraisalPolicy) -> Requirement:
 
 
 def consequences(undecided: Collection[str], failed: Collection[str], ignored: Collection[str]) -> frozenset[str]:
-    """Return the undecided rules of one record that another rule of that record explains.
+    """Return the undecided rules of a record that are undecided because of another rule.
 
     Args:
-        undecided, failed: ids of the rules that are undecided and that do not hold, for this one record.
-        ignored: ids of the rules that the policy ignores. They explain no other rule, since reports do not show them.
+        undecided, failed: ids of the rules that are undecided and that fail for this record.
+        ignored: ids of the rules that the policy ignores. Reports omit them, so they cannot explain another rule.
     """
     return frozenset(
         rule
@@ -109,7 +109,7 @@ def consequences(undecided: Collection[str], failed: Collection[str], ignored: C
 
 
 def _needs(rule: str) -> tuple[str, ...]:
-    """Return the rules that must hold before `rule` can be evaluated; empty for an unknown rule of another version."""
+    """Return the rules that must hold before `rule` can be evaluated; empty for a rule of a later version."""
     try:
         return rule_facts(rule).needs
     except KeyError:
@@ -119,7 +119,7 @@ def _needs(rule: str) -> tuple[str, ...]:
 def _explains(reason: str, rule: str, failed: Collection[str], ignored: Collection[str]) -> bool:
     """Whether a report that shows `reason` can omit `rule`.
 
-    Without evidence, `evidence.available` and `evidence.form` are both undecided, and the first is the reason.
+    Without evidence, `evidence.available` and `evidence.form` are both undecided, because of `evidence.available`.
     """
     if (reason, rule) == ("evidence.form", "evidence.available"):
         return reason in failed

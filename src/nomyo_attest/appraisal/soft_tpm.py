@@ -1,9 +1,9 @@
 """Recognize evidence of the soft TPM of `nomyo_attest.testing`, whose private keys anyone can derive.
 
-Such evidence is valid in every respect that a Verifier can check without a pinned key. Any of four facts identifies it:
-a key that the fixtures use; a PCR value that only the soft TPM's measurements produce; the statement of a reference
-router that it runs the soft TPM; or the PCR values of such a router together with the soft TPM's clock.
-This prevents mistakes; it does not stop an attacker who hides them.
+Such evidence passes every check that a Verifier can make without a pinned key. Any of four facts identifies it: a key
+that the fixtures use; a PCR value that only the soft TPM's measurements produce; the statement of a reference router
+that it runs the soft TPM; or a PCR value of such a router together with the soft TPM's clock. This prevents mistakes,
+but does not stop an attacker, who can hide all four.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _ROUTER_EVENTS: Final = {
         for firmware in ("1.0", "1.1, of unknown origin")
     ),
 }
-"""The same for the reference router, which also measures these events into a swtpm."""
+"""The events of the reference router, in the same form. It also measures them into a swtpm."""
 
 _CLOCK: Final = (86_400_000, 17, 0)
 """Clock in milliseconds, resetCount and restartCount of the soft TPM of a reference router; they never change."""
@@ -68,7 +68,7 @@ def key_digest(public: TPMT_PUBLIC) -> str:
 
 
 def claims_soft_tpm(claims: Mapping[str, Any]) -> bool:
-    """Whether a response's `_metadata` says that the router runs the soft TPM."""
+    """Whether a response's `_metadata` states that the router runs the soft TPM."""
     kind = claims.get("tpm_kind")
     return isinstance(kind, str) and kind.startswith("soft")
 
@@ -77,42 +77,42 @@ def made_by_soft_tpm(public: TPMT_PUBLIC | None, report: PcrReport, clock: TPMS_
     """Whether the key, a PCR value, or a PCR value together with the quote's clock is the soft TPM's."""
     if public is not None and key_digest(public) in TEST_KEYS:
         return True
-    if _reports_one_of(_values(), report):
+    if _reports_any(_soft_tpm_values(), report):
         return True
     is_soft_clock = clock is not None and (clock.clock, clock.reset_count, clock.restart_count) == _CLOCK
-    return is_soft_clock and _reports_one_of(_router_values(), report)
+    return is_soft_clock and _reports_any(_router_values(), report)
 
 
 _Values = Mapping[str, Mapping[int, AbstractSet[bytes]]]
 
 
-def _reports_one_of(values: _Values, report: PcrReport) -> bool:
+def _reports_any(known_values: _Values, report: PcrReport) -> bool:
     return any(
-        of_bank.get(index) in of_index
-        for bank, of_bank in report.values.items()
-        for index, of_index in values.get(bank, {}).items()
+        reported.get(index) in known
+        for bank, reported in report.values.items()
+        for index, known in known_values.get(bank, {}).items()
     )
 
 
 @cache
-def _values() -> _Values:
-    return _values_of(_EVENTS)
+def _soft_tpm_values() -> _Values:
+    return _values_after(_EVENTS)
 
 
 @cache
 def _router_values() -> _Values:
-    return _values_of(_ROUTER_EVENTS)
+    return _values_after(_ROUTER_EVENTS)
 
 
-def _values_of(events_of: Mapping[int, tuple[tuple[bytes, ...], ...]]) -> _Values:
+def _values_after(boots_by_index: Mapping[int, tuple[tuple[bytes, ...], ...]]) -> _Values:
     """Compute bank → index → the values that boots with these events produce (Part 1, "Extend of a PCR")."""
     return {
-        bank: {index: {_measured(bank, events) for events in boots} for index, boots in events_of.items()}
+        bank: {index: {_value_after(bank, events) for events in boots} for index, boots in boots_by_index.items()}
         for bank in _BANKS
     }
 
 
-def _measured(bank: str, events: Iterable[bytes]) -> bytes:
+def _value_after(bank: str, events: Iterable[bytes]) -> bytes:
     value = bytes(hashlib.new(bank).digest_size)
     for event in events:
         value = hashlib.new(bank, value + hashlib.new(bank, event).digest()).digest()

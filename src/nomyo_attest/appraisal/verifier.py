@@ -17,10 +17,9 @@ from nomyo_attest.evidence.response import Evidence, check_payload_id, read_evid
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 
 NONCE_MAX = 64
-"""The longest nonce in bytes: what fits into TPM2B_DATA beside an algorithm identifier (Part 2, 10.4.3)."""
+"""Maximum bytes of a nonce: the size of TPM2B_DATA minus an algorithm identifier (Part 2, 10.4.3)."""
 
-
-_LAYOUTS_STORED = 1024
+_LAYOUTS_CACHE_SIZE = 1024
 """Cached layouts for each policy: far more than a fleet has at a time. A full cache is cleared."""
 
 
@@ -39,43 +38,44 @@ class _Plan:
         self.rules = tuple(planned for planned, _ in entries)
         until = policy.unsafe_warn_until
         self._until = until
-        self._enforced = tuple(
-            PlannedRule(one.id, one.rule, Requirement.REQUIRED, warned_until=until.isoformat())
-            if until and one.id in policy.warned
-            else one
-            for one in self.rules
+        self._rules_after_warnings = tuple(
+            PlannedRule(planned.id, planned.rule, Requirement.REQUIRED, warned_until=until.isoformat())
+            if until and planned.id in policy.warned
+            else planned
+            for planned in self.rules
         )
-        checks = [(place, planned.rule, check) for place, (planned, check) in enumerate(entries)]
-        self._layout_checks = [(place, check) for place, rule, check in checks if rule.layout_only]
-        self._response_checks = [(place, check) for place, rule, check in checks if not rule.layout_only]
+        checks = [(number, planned.rule, check) for number, (planned, check) in enumerate(entries)]
+        self._layout_checks = [(number, check) for number, rule, check in checks if rule.layout_only]
+        self._response_checks = [(number, check) for number, rule, check in checks if not rule.layout_only]
         self._layouts: dict[tuple[object, ...], tuple[LayoutFacts, list[Any]]] = {}
 
-    def at(self, now: datetime | None) -> tuple[PlannedRule, ...]:
+    def rules_at(self, now: datetime | None) -> tuple[PlannedRule, ...]:
         """Return the rules and their requirements at time `now`; without a time, time-limited warnings do not apply."""
-        return self._enforced if self._until and (now is None or now >= self._until) else self.rules
+        warnings_ended = self._until and (now is None or now >= self._until)
+        return self._rules_after_warnings if warnings_ended else self.rules
 
     def check_results(self, case: Case) -> list[CheckResult]:
         """Return the results of all checks for `case`, in order."""
         key = case.layout_key
-        known = self._layouts.get(key) if key is not None else None
-        if known is None:
-            known = self._check_layout(case)
+        cached = self._layouts.get(key) if key is not None else None
+        if cached is None:
+            cached = self._check_layout(case)
             if key is not None:
-                if len(self._layouts) >= _LAYOUTS_STORED:
+                if len(self._layouts) >= _LAYOUTS_CACHE_SIZE:
                     self._layouts.clear()
-                self._layouts[key] = known
-        case.layout, common = known
-        results: list[CheckResult] = common.copy()
-        for place, check in self._response_checks:
-            results[place] = check(case)
+                self._layouts[key] = cached
+        case.layout, layout_results = cached
+        results: list[CheckResult] = layout_results.copy()
+        for number, check in self._response_checks:
+            results[number] = check(case)
         return results
 
     def _check_layout(self, case: Case) -> tuple[LayoutFacts, list[Any]]:
         facts = case.layout_facts()
-        common: list[Any] = [None] * len(self.rules)
-        for place, check in self._layout_checks:
-            common[place] = check(facts)
-        return facts, common
+        results: list[Any] = [None] * len(self.rules)  # the positions of response checks stay None
+        for number, check in self._layout_checks:
+            results[number] = check(facts)
+        return facts, results
 
 
 _plan = lru_cache(maxsize=64)(_Plan)
@@ -95,10 +95,10 @@ def appraise(
         response: a whole response, its `_metadata` or the bare `tpm_attestation` block, as dict, str or bytes; or an
             `Evidence`, or the `EvidenceError` that reading one raised.
         policy: the appraisal policy.
-        payload_id: the payload id of the request; by default the one recorded in the response's `_metadata`.
+        payload_id: the payload id of the request; by default the one in the response's `_metadata`.
         nonce: the expected extraData, 1 to 64 bytes, instead of a payload id.
-        now: the time of the appraisal, with an offset from UTC; by default the current time, if the policy depends on
-            the time.
+        now: the time of the appraisal, with an offset from UTC; by default the current time, but only if the policy
+            depends on the time.
 
     Raises:
         TypeError, ValueError: an argument is invalid.
@@ -112,12 +112,12 @@ def appraise(
     if isinstance(response, Evidence):
         if not all(type(blob) is bytes for blob in (response.quote, response.signature, response.aik_public)):
             raise TypeError("the blobs of an Evidence must be bytes; use Evidence.from_response")
-        return examine(response, policy, payload_id, nonce, now)[1]
-    evidence = response if isinstance(response, EvidenceError) else try_to_read(response)
-    return examine(evidence, policy, payload_id, nonce, now)[1]
+        return appraise_evidence(response, policy, payload_id, nonce, now)[1]
+    evidence = response if isinstance(response, EvidenceError) else read_evidence_or_error(response)
+    return appraise_evidence(evidence, policy, payload_id, nonce, now)[1]
 
 
-def try_to_read(response: object) -> Evidence | EvidenceError:
+def read_evidence_or_error(response: object) -> Evidence | EvidenceError:
     """Read the evidence in `response`; return the error if it cannot be read. Never raises."""
     try:
         return read_evidence(response)
@@ -127,14 +127,14 @@ def try_to_read(response: object) -> Evidence | EvidenceError:
         return EvidenceError("response", "plain JSON data", f"an object that raises {type(error).__name__}")
 
 
-def examine(
+def appraise_evidence(
     evidence: Evidence | EvidenceError,
     policy: AppraisalPolicy,
     payload_id: str | None = None,
     nonce: bytes | None = None,
     now: datetime | None = None,
 ) -> tuple[Case, AttestationResult]:
-    """Appraise evidence that was already read, with arguments that were already checked.
+    """Appraise evidence that has been read, with arguments that have been checked.
 
     Returns:
         The case, whose facts an audit stores, and the result.
@@ -142,13 +142,13 @@ def examine(
     case = Case(evidence, policy, payload_id, nonce, now)
     plan = _plan(policy)
     check_results = plan.check_results(case)
-    case.evidence = NO_EVIDENCE  # a result stores findings, not the response
-    return case, AttestationResult(case, plan.at(now), check_results)
+    case.evidence = NO_EVIDENCE  # the result must not keep the response in memory
+    return case, AttestationResult(case, plan.rules_at(now), check_results)
 
 
 def _check_arguments(payload_id: str | None, nonce: bytes | None, now: datetime | None) -> None:
     if payload_id is not None and nonce is not None:
-        raise ValueError("give payload_id or nonce, not both: the nonce is derived from the payload id")
+        raise ValueError("pass payload_id or nonce, not both: the nonce is derived from the payload id")
     if payload_id is not None:
         if type(payload_id) is not str:
             raise TypeError(f"payload_id must be a str, not {type(payload_id).__name__}")

@@ -17,7 +17,7 @@ from nomyo_attest.appraisal.limitations import not_established
 from nomyo_attest.appraisal.outcome import FAIL, UNDECIDED, Outcome
 from nomyo_attest.appraisal.result import AttestationResult, Verdict, trust_of
 from nomyo_attest.appraisal.rules import consequences
-from nomyo_attest.appraisal.verifier import examine
+from nomyo_attest.appraisal.verifier import appraise_evidence
 from nomyo_attest.audit.row import UNREADABLE, Row, RowFinding
 from nomyo_attest.audit.stored_evidence import RepairError, StoredEvidence, evidence_to_store, read_stored_evidence
 from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, without_traceback
@@ -116,7 +116,7 @@ class RecordAppraiser:
         recorded = Recorded() if stored is None else stored.recorded
         if self._is_outside(time if recorded.at is None else recorded.at):
             return OutsideWindow.BY_SERVER if recorded.at is None else OutsideWindow.BY_CLIENT
-        case, result = examine(evidence, self.policy, stored.payload_id if stored else None, None, self._at)
+        case, result = appraise_evidence(evidence, self.policy, stored.payload_id if stored else None, None, self._at)
         signature = result.outcome_of("signature.valid")
         trust = trust_of(case, signature)
         row: dict[str, Any] = {

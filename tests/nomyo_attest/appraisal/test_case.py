@@ -131,7 +131,7 @@ def test_responses_that_differ_in_a_pcr_value_share_the_answers_of_layout_checks
         {**Forge().policy(), "pcrs": {"sha256": {"10": "any"}}, "unsafe_accept_any_pcrs": True}
     )
     forges = [Forge().measure(10, bytes([number])) for number in range(5)]
-    cases = [verifier.examine(na.Evidence.from_response(forge.response()), policy)[0] for forge in forges]
+    cases = [verifier.appraise_evidence(na.Evidence.from_response(forge.response()), policy)[0] for forge in forges]
     assert len({case.layout for case in cases}) == 1
     assert len({case.report.values["sha256"][10] for case in cases}) == 5
 

@@ -208,7 +208,7 @@ hierarchy = ["endorsement"]
 # [firmware]
 # versions = ["0x2024012500120000"]
 #
-# The server's claims about itself, which nothing signs:
+# The server's unsigned claims about itself:
 # [claims]
 # security_tier = ["high"]
 """
@@ -244,7 +244,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     ),
     "no payload id": (
         without("payload_id").response(),
-        "refused: nonce.match is undecided: neither the response nor the caller gave a payload id",
+        "refused: nonce.match is undecided: the response contains no payload id, and none was passed",
         "pass the payload id of the request (payload_id), or the quoted nonce (nonce)",
     ),
     "a failure before what is undecided": (
@@ -317,9 +317,9 @@ def test_an_evidence_object_can_be_learned_from() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (([],), ValueError, "learn needs a response"),
-        (({},), TypeError, "give [response] for one"),
-        (("{}",), TypeError, "give [response] for one"),
+        (([],), ValueError, "learn needs at least one response"),
+        (({},), TypeError, "pass [response] for a single response"),
+        (("{}",), TypeError, "pass [response] for a single response"),
         (([{}, {}], "a"), ValueError, "names has 1 entries for 2 responses"),
     ],
 )
@@ -331,7 +331,7 @@ def test_arguments_that_make_no_sense_raise(arguments: Any, error: type[Exceptio
 
 @pytest.mark.parametrize("given_", [{"payload_id": "a"}, {"nonce": b"a"}])
 def test_a_payload_id_or_nonce_for_several_responses_raises(given_: Any) -> None:
-    with pytest.raises(ValueError, match="apply to a single response, but 2 were given"):
+    with pytest.raises(ValueError, match="apply to a single response, but 2 were passed"):
         learn([Forge().response()] * 2, **given_)
 
 

@@ -28,7 +28,7 @@ ALWAYS = {
     "order": ("comes with the response", "processed"),
     "coverage": ("PCR value", "not that this code is sound"),
     "no confidential VM": ("confidential virtual machine", "GPU"),
-    "claims": ("security tier", "nothing signs"),
+    "claims": ("security tier", "unsigned"),
 }
 
 
@@ -83,6 +83,6 @@ def test_what_an_unsafe_policy_gives_up_is_named() -> None:
 
 def test_that_an_older_response_passes_is_named_only_where_no_payload_id_was_given() -> None:
     policy, response = na.AppraisalPolicy.from_dict(Forge().policy()), Forge().response()
-    assert some(na.appraise(response, policy).not_established, "older response passes")
+    assert some(na.appraise(response, policy).not_established, "older response also passes")
     for given in ({"payload_id": Forge().payload_id}, {"payload_id": "another"}, {"nonce": bytes(16)}):
-        assert not some(na.appraise(response, policy, **given).not_established, "older response passes")
+        assert not some(na.appraise(response, policy, **given).not_established, "older response also passes")

@@ -67,7 +67,7 @@ def test_a_hash_that_the_policy_does_not_allow_is_to_be_replaced_by_the_service(
         ({"key": "rsa1024"}, {}, "an attacker may have computed its private key"),
         ({"roca": True}, {}, "an attacker may have computed its private key"),
         ({"key": "p192"}, {}, "an attacker may have computed its private key"),
-        ({"key": "rsa2048"}, {"key": {"rsa_min_bits": 3072}}, "create AIKs as the policy asks: RSA of 3072 bits"),
+        ({"key": "rsa2048"}, {"key": {"rsa_min_bits": 3072}}, "create AIKs as the policy requires: RSA of 3072 bits"),
         ({"key": "p256", "name_alg": "sha1"}, {}, "create AIKs with a nameAlg of sha256, sha384, sha512"),
     ],
 )

@@ -218,7 +218,7 @@ def test_more_policies_than_are_remembered_are_each_applied_as_they_are() -> Non
 
 
 def test_more_layouts_than_are_stored_are_each_judged_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifier, "_LAYOUTS_STORED", 5)
+    monkeypatch.setattr(verifier, "_LAYOUTS_CACHE_SIZE", 5)
     document = {**Forge().policy(), "pcrs": {"sha256": {"0": [Forge().pcrs["sha256"][0].hex()]}}}
     policy = na.AppraisalPolicy.from_dict(document)
     stored = []
@@ -231,7 +231,7 @@ def test_more_layouts_than_are_stored_are_each_judged_as_they_are(monkeypatch: p
 
 
 def test_the_numbers_of_plans_and_layouts_that_are_stored_are_bounded() -> None:
-    assert verifier._LAYOUTS_STORED == 1024
+    assert verifier._LAYOUTS_CACHE_SIZE == 1024
     for number in range(100):
         na.appraise({}, na.AppraisalPolicy.from_dict({**Forge().policy(), "id": f"policy {number}"}))
     assert verifier._plan.cache_info().currsize == 64

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import nomyo_attest as na
-from nomyo_attest.appraisal.verifier import examine, try_to_read
+from nomyo_attest.appraisal.verifier import appraise_evidence, read_evidence_or_error
 from nomyo_attest.schemas import load_schema
 from nomyo_attest.testing import FAULTS, Fault
 from tests.nomyo_attest.policy.documents import TIMED
@@ -60,7 +60,7 @@ def test_the_clock_counts_where_no_time_is_given() -> None:
 
 def test_where_no_time_is_known_the_rule_is_required() -> None:
     policy, response = softened("pcr.values")
-    _, result = examine(try_to_read(response), policy)
+    _, result = appraise_evidence(read_evidence_or_error(response), policy)
     assert (result.verdict, result.warn_ended) == (na.Verdict.CONTRAINDICATED, True)
 
 

@@ -230,7 +230,7 @@ def test_a_fault_of_ours_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) 
     def broken(*_: object) -> None:
         raise RuntimeError("prompt")
 
-    monkeypatch.setattr("nomyo_attest.audit.record.examine", broken)
+    monkeypatch.setattr("nomyo_attest.audit.record.appraise_evidence", broken)
     forge = Forge(key="p256")
     row = row_of(text_of(forge.response()), na.AppraisalPolicy.from_dict(forge.policy()))
     assert row.verdict == "unreadable"

@@ -57,7 +57,7 @@ def test_a_file_whose_pcr_differs_shows_both_values_with_the_label_and_what_to_d
         f"     expected   {expected[:8]}…{expected[-4:]}  good.json",
         f"     got        {got[:8]}…{got[-4:]}",
     ]
-    assert "   remediation  If the machine was updated and you know to what" in body
+    assert "   remediation  If the machine was updated and you know what" in body
     assert "Not established" not in body
 
 

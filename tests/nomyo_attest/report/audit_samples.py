@@ -79,7 +79,7 @@ NOT_ESTABLISHED: Final = [
     "That a TPM made the quote: the AIK came with the response and has no certificate.",
     "That the server wrote the completion: the quote signs a payload id and PCRs, not the completion.",
     "What the measured software does: a PCR value shows that known code was loaded, not that this code is sound.",
-    "That the server's claims about itself are true (security tier, memory protection, GPU): nothing signs them.",
+    "That the server's claims about itself are true (security tier, memory protection, GPU): they are unsigned.",
 ]
 
 

@@ -214,7 +214,7 @@ def test_what_cannot_be_told_beside_a_failure_is_one_line_with_its_reason() -> N
     result, policy = appraised(Forge().measure(0, b"other").tamper("_metadata", without_id))
     text = body_text(result, policy, TextStyle(width=200))
     assert text.startswith("  FAIL  pcr.values\n")
-    assert text.endswith("\n\n  also undecided: nonce.match (neither the response nor the caller gave a payload id)")
+    assert text.endswith("\n\n  also undecided: nonce.match (the response contains no payload id, and none was passed)")
 
 
 def test_a_pcr_shows_each_reference_value_with_its_label_and_the_one_it_has() -> None:

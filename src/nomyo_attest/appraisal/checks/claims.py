@@ -13,8 +13,8 @@ def firmware_version(case: Case) -> CheckResult:
     """Does the TPM run firmware that the policy lists?
 
     `firmwareVersion` is a number that the TPM's manufacturer assigns. A TPM obfuscates it for keys outside the
-    endorsement and platform hierarchies; for a key that is not a primary key, its hierarchy is unknown. Then the rule
-    is undecided.
+    endorsement and platform hierarchies, and the hierarchy of a key that is not a primary key is unknown. In both cases
+    the rule is undecided.
 
     Remediation: if the TPM's firmware was updated to a version that you know, add the version to the policy; if not, do
     not rely on the response. If the rule is undecided, have the service make its AIKs primary keys of the endorsement
@@ -38,11 +38,11 @@ def claim(case: Case, path: str) -> CheckResult:
     """Does the server's claim have a value that the policy accepts?
 
     There is one finding for each path in the policy's `[claims]`, such as `claims.security_tier`: the value in the
-    response's `_metadata` must be one of the policy's, of the same type. Nothing signs the claims, so a server can
-    claim anything.
+    response's `_metadata` must equal one of the policy's values and have the same type. Claims are unsigned, so a
+    server can claim anything.
 
     Remediation: if the claim is not what you requested, send the request again or ask the service's operator why. A
-    matching claim is not evidence, since nothing signs it.
+    matching claim is not evidence, since it is unsigned.
     """
     expected = list(case.policy.claims[path])
     value: Any = case.evidence.claims
@@ -52,14 +52,14 @@ def claim(case: Case, path: str) -> CheckResult:
         if type(value) is JsonObject and key in value.duplicates:
             return FAIL, expected, None, f"the response contains the claim {path} more than once"
         value = value[key]
-    # In Python True equals 1; as claims they differ.
+    # In Python, True equals 1; as claims, they differ.
     if any(type(value) is type(accepted) and value == accepted for accepted in expected):
         return PASS, expected, value, ""
-    return FAIL, expected, _shown(value), f"the policy does not accept the value of the claim {path}"
+    return FAIL, expected, _scalar_or_type(value), f"the policy does not accept the value of the claim {path}"
 
 
-def _shown(value: object) -> str | int | bool | None:
-    """A claim as a finding states it: a JSON scalar, or a description of any other type."""
+def _scalar_or_type(value: object) -> str | int | bool | None:
+    """Return a claim as a finding states it: a string, a boolean, null or a small integer; otherwise its type."""
     if value is None or isinstance(value, bool):
         return value
     if type(value) is int and value.bit_length() <= 64:

@@ -29,7 +29,7 @@ def evidence_form(facts: LayoutFacts) -> CheckResult:
     hexadecimal of exactly the right length, under bank and index names that exist; `pcr_banks` and the keys of
     `pcr_values` must agree.
 
-    Remediation: if the message says that the evidence is in another place, appraise the response as it was received.
+    Remediation: if the message says where the evidence is instead, appraise the response as it was received.
     Otherwise compare it with `nomyo-attest schema evidence`: it was changed after the server sent it, or the server
     does not implement the protocol.
     """
@@ -65,7 +65,7 @@ def _parsed(facts: LayoutFacts, error: ParseError | None, framing: str | None) -
 def attest_form(facts: LayoutFacts) -> CheckResult:
     """Does the quote parse as TPMS_ATTEST or TPM2B_ATTEST, to its last byte?
 
-    Sizes and counts must fit the available bytes, booleans must be 0 or 1, algorithms must be known, and no byte may
+    Sizes and counts must fit the available bytes, booleans must be 0 or 1, algorithms must be known, and no bytes may
     be left over. The framing is reported.
 
     Remediation: the quote is truncated, padded or altered. Get the response again from where it was recorded.
@@ -101,7 +101,7 @@ def attest_magic(facts: LayoutFacts) -> CheckResult:
     A restricted key signs external data only if it does not begin with this value. Without it, anyone may have chosen
     the signed bytes.
 
-    Remediation: do not rely on the response. The signed bytes were not made by a TPM.
+    Remediation: do not rely on the response. A TPM did not generate the signed bytes.
     """
     expected = f"0x{TPM_GENERATED_VALUE:08x}"
     if facts.magic is None:
@@ -118,7 +118,7 @@ def attest_type(facts: LayoutFacts) -> CheckResult:
     A TPM signs other structures with the same key and the same extraData: certifications, times, creation data, NV
     contents. None of them contains PCR values.
 
-    Remediation: do not rely on the response. Another signed structure was presented as a quote.
+    Remediation: do not rely on the response. A different signed structure was presented as a quote.
     """
     expected = "TPM_ST_ATTEST_QUOTE"
     kind = facts.attest_type

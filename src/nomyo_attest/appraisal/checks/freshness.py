@@ -9,11 +9,11 @@ from nomyo_attest.appraisal.outcome import FAIL, PASS, UNDECIDED, CheckResult
 def nonce_match(case: Case) -> CheckResult:
     """Was the quote made for this payload id?
 
-    extraData must be exactly the first 16 bytes of SHA-256 over the payload id, or the given nonce. If the response
-    contains a payload id, a given payload id must be the same.
+    extraData must be exactly the first 16 bytes of SHA-256 over the payload id, or the nonce that was passed. If a
+    payload id was passed and the response contains one too, the two must be equal.
 
-    Remediation: if you typed the payload id or the nonce, check it. If not, do not rely on the response: its
-    quote was made for another request. If the response does not contain its payload id, give the one of the request.
+    Remediation: if you typed the payload id or the nonce, check it. If not, do not rely on the response: its quote was
+    made for another request. If the response does not contain its payload id, pass the payload id of the request.
     """
     if case.attest is None:
         return UNDECIDED, case.nonce, None, "the quote does not parse"
@@ -21,20 +21,20 @@ def nonce_match(case: Case) -> CheckResult:
     if case.nonce is None:
         if case.policy.unsafe_any_nonce:
             return PASS, "any (unsafe_any_nonce)", got, ""
-        return UNDECIDED, None, got, "neither the response nor the caller gave a payload id"
+        return UNDECIDED, None, got, "the response contains no payload id, and none was passed"
     if got != case.nonce:
         return FAIL, case.nonce, got, "the quote was made for another payload id or nonce"
-    given, recorded = case.given_payload_id, case.evidence.payload_id
-    if given is not None and recorded is not None and given != recorded:
-        return FAIL, given, recorded, "the response contains another payload id than the given one"
+    passed, recorded = case.passed_payload_id, case.evidence.payload_id
+    if passed is not None and recorded is not None and passed != recorded:
+        return FAIL, passed, recorded, "the payload id in the response is not the one that was passed"
     return PASS, case.nonce, got, ""
 
 
 def clock_safe(facts: LayoutFacts) -> CheckResult:
     """Does the TPM report that its clock did not go back?
 
-    `safe` is clear after a power cut, until the clock passes the last value it may have reported, by default at most
-    70 minutes. Until then, quotes cannot be ordered by their clocks.
+    `safe` is clear after a power cut until the clock passes the last value that it may have reported, by default for
+    at most 70 minutes. Until then, quotes cannot be ordered by their clocks.
 
     Remediation: wait, then send a new request. If you do not order quotes by their clock, the policy may make this rule
     a warning: `"clock.safe" = "warn"`.
@@ -49,7 +49,7 @@ def clock_safe(facts: LayoutFacts) -> CheckResult:
 def policy_period(case: Case) -> CheckResult:
     """Is the policy valid at the time of the appraisal?
 
-    The time, given or current, must be between the policy's `valid_from` and `valid_until`. Outside that period,
+    The time of the appraisal must be between the policy's `valid_from` and `valid_until`. Outside that period,
     reference values may be outdated, so the rule is undecided.
 
     Remediation: get the current policy from its owner.

@@ -28,9 +28,9 @@ _MUST_BE_SET: Final = int(
     | TPMA_OBJECT.SIGN_ENCRYPT
 )
 _MUST_BE_CLEAR: Final = int(TPMA_OBJECT.DECRYPT)
-_NAMES_TO_BE_SET: Final = tuple(attribute_names(_MUST_BE_SET))
+_MUST_BE_SET_NAMES: Final = tuple(attribute_names(_MUST_BE_SET))
 _SHA1: Final = TPM_ALG_ID.SHA1
-_PINNED: Final = Trust.PINNED_AIK  # attribute access on an enumeration is slower than the comparison
+_PINNED: Final = Trust.PINNED_AIK  # a constant: access to an enumeration's member is slower than the comparison
 _SELF_ASSERTED: Final = Trust.SELF_ASSERTED
 _NULL: Final = TPM_ALG_ID.NULL
 _DUPLICABLE: Final = int(TPMA_OBJECT.FIXED_TPM | TPMA_OBJECT.ENCRYPTED_DUPLICATION)
@@ -48,7 +48,7 @@ def key_attributes(facts: LayoutFacts) -> CheckResult:
 
     Remediation: do not rely on the response. Its quote proves nothing.
     """
-    expected = _NAMES_TO_BE_SET
+    expected = _MUST_BE_SET_NAMES
     value = facts.attributes
     if value is None:
         error = facts.key_error
@@ -57,9 +57,9 @@ def key_attributes(facts: LayoutFacts) -> CheckResult:
         return UNDECIDED, expected, None, _NO_KEY
     if value & (_MUST_BE_SET | _MUST_BE_CLEAR) == _MUST_BE_SET:
         return PASS, expected, attribute_names(value), ""
-    wrong = [f"{name} is clear" for name in attribute_names(_MUST_BE_SET & ~value)]
-    wrong += [f"{name} is set" for name in attribute_names(_MUST_BE_CLEAR & value)]
-    return FAIL, expected, attribute_names(value), ", ".join(wrong)
+    problems = [f"{name} is clear" for name in attribute_names(_MUST_BE_SET & ~value)]
+    problems += [f"{name} is set" for name in attribute_names(_MUST_BE_CLEAR & value)]
+    return FAIL, expected, attribute_names(value), ", ".join(problems)
 
 
 def key_template(case: Case) -> CheckResult:
@@ -67,9 +67,9 @@ def key_template(case: Case) -> CheckResult:
 
     A TPM refuses to create a signing key with a symmetric algorithm (Part 2, 12.2.3.5 and 12.2.3.6) or an ECC key with
     a key derivation function (12.2.3.6); an `authPolicy` that is not a digest of `nameAlg` (12.2.4); an RSA exponent
-    that is not prime (12.2.3.5; `key.strength` refuses small and even ones); and `encryptedDuplication` beside
-    `fixedTPM` (8.3.3). It refuses to sign with a key that has neither `userWithAuth` nor an `authPolicy`, since nothing
-    could authorize that use (8.3.3).
+    that is not prime (12.2.3.5; `key.strength` rejects small and even ones); and `encryptedDuplication` beside
+    `fixedTPM` (8.3.3). It refuses to sign with a key that has neither `userWithAuth` nor an `authPolicy`, because no
+    authorization could permit it (8.3.3).
 
     Remediation: do not rely on the response. A TPM did not create its AIK.
     """
@@ -77,37 +77,42 @@ def key_template(case: Case) -> CheckResult:
         return UNDECIDED, None, None, _NO_KEY
     public = case.key.value
     parameters, policy, attributes = public.parameters, public.auth_policy, public.object_attributes
-    wrong: list[tuple[str, str]] = []
+    problems: list[tuple[str, str]] = []  # expected, got
     if parameters.symmetric.algorithm is not _NULL:
-        wrong.append(("symmetric: TPM_ALG_NULL", f"symmetric: {specification_name(parameters.symmetric.algorithm)}"))
+        problems.append(("symmetric: TPM_ALG_NULL", f"symmetric: {specification_name(parameters.symmetric.algorithm)}"))
     if isinstance(parameters, TPMS_ECC_PARMS):
         if parameters.kdf.scheme is not _NULL:
-            wrong.append(("kdf: TPM_ALG_NULL", f"kdf: {specification_name(parameters.kdf.scheme)}"))
+            problems.append(("kdf: TPM_ALG_NULL", f"kdf: {specification_name(parameters.kdf.scheme)}"))
     elif is_composite_exponent(rsa_exponent(parameters)):
-        wrong.append(("a prime exponent", f"exponent: {parameters.exponent}"))
+        problems.append(("a prime exponent", f"exponent: {parameters.exponent}"))
     if policy and len(policy) != HASH_SIZES[public.name_alg]:
         name = hash_name(public.name_alg)
         expected = f"authPolicy: 0 or {HASH_SIZES[public.name_alg]} bytes, as nameAlg is {name}"
-        wrong.append((expected, f"authPolicy: {len(policy)} bytes"))
+        problems.append((expected, f"authPolicy: {len(policy)} bytes"))
     if attributes & _DUPLICABLE == _DUPLICABLE:
-        wrong.append(("encryptedDuplication: clear beside fixedTPM", "encryptedDuplication: set"))
+        problems.append(("encryptedDuplication: clear beside fixedTPM", "encryptedDuplication: set"))
     if not policy and not attributes & _USER_WITH_AUTH:
-        wrong.append(("userWithAuth or an authPolicy", "userWithAuth: clear, authPolicy: empty"))
-    if not wrong:
+        problems.append(("userWithAuth or an authPolicy", "userWithAuth: clear, authPolicy: empty"))
+    if not problems:
         return PASS, _TEMPLATE, _TEMPLATE, ""
-    got = [found for _, found in wrong]
-    return FAIL, [expected for expected, _ in wrong], got, f"a TPM does not create or use such a key ({'; '.join(got)})"
+    got = [found for _, found in problems]
+    return (
+        FAIL,
+        [expected for expected, _ in problems],
+        got,
+        f"a TPM does not create or use such a key ({'; '.join(got)})",
+    )
 
 
 @cache
-def _rsa(bits: int) -> str:
+def _rsa_name(bits: int) -> str:
     return f"RSA-{bits}"
 
 
 def key_strength(case: Case) -> CheckResult:
     """Is the AIK strong enough?
 
-    RSA: 2048 bits or the policy's minimum, exponent odd and 65537 or above, no modulus of the ROCA form
+    RSA: at least 2048 bits or the policy's minimum, an odd exponent of at least 65537, and no modulus of the ROCA form
     (CVE-2017-15361). ECC: a point on P-256, P-384 or P-521. The AIK's Name, which identifies the key, must not be a
     SHA-1 digest unless the policy allows SHA-1.
 
@@ -131,7 +136,7 @@ def key_strength(case: Case) -> CheckResult:
         if weakness:
             sentence = f"the AIK has {weakness}" if " " in weakness else f"the AIK is {weakness}"
             return FAIL, case.policy.rsa_expectation, weakness, sentence
-        return PASS, case.policy.rsa_expectation, _rsa(parameters.key_bits), ""
+        return PASS, case.policy.rsa_expectation, _rsa_name(parameters.key_bits), ""
     assert type(parameters) is TPMS_ECC_PARMS
     expected = "a point on P-256, P-384 or P-521"
     curve = specification_name(parameters.curve_id)
@@ -171,20 +176,20 @@ def key_trust(case: Case) -> CheckResult:
     Remediation: if you know that this AIK is in a machine that you trust, add its Name (`nomyo-attest inspect` prints
     it) to the policy's `key.pinned`; if not, do not rely on the response. An ephemeral AIK cannot be pinned.
     """
-    wanted = case.policy.trust
+    required = case.policy.trust
     if case.name is None:
-        return UNDECIDED, wanted, None, _NO_KEY if case.key is None else "the AIK's Name cannot be computed"
+        return UNDECIDED, required, None, _NO_KEY if case.key is None else "the AIK's Name cannot be computed"
     got = _PINNED if case.name in case.policy.pinned else _SELF_ASSERTED
-    if got is wanted or got.reaches(wanted):
-        return PASS, wanted, got, ""
-    return FAIL, wanted, got, f"the AIK {case.name.hex()} is not pinned"
+    if got is required or got.reaches(required):
+        return PASS, required, got, ""
+    return FAIL, required, got, f"the AIK {case.name.hex()} is not pinned"
 
 
 def signer_name(case: Case) -> CheckResult:
     """Is `qualifiedSigner` a well-formed Qualified Name for this AIK?
 
     It must consist of the AIK's nameAlg and a digest of that size. If the AIK is a primary key, its hierarchy is
-    reported; the AIK may also be the child of another key.
+    reported; the AIK may also be a child of another key.
 
     Remediation: do not rely on the response. A TPM never writes such a name.
     """
@@ -193,6 +198,6 @@ def signer_name(case: Case) -> CheckResult:
     name_alg: TPM_ALG_ID = case.key.value.name_alg
     signer = case.attest.value.qualified_signer
     if len(signer) == 2 + HASH_SIZES[name_alg] and signer[0] << 8 | signer[1] == name_alg:
-        return PASS, name_alg, case.hierarchy or "no primary key", ""
+        return PASS, name_alg, case.hierarchy or "not a primary key", ""
     expected = f"{hash_name(name_alg)} and {HASH_SIZES[name_alg]} bytes"
     return FAIL, expected, signer, "qualifiedSigner is not the name of a key with the AIK's nameAlg"

@@ -12,10 +12,10 @@ from nomyo_attest.evidence.pcrs import PcrLayout, PcrReport
 from nomyo_attest.tpm.attest import TPMS_QUOTE_INFO
 from nomyo_attest.tpm.constants import hash_name
 
-_COMPARISONS_STORED: Final = 512
-"""The number of cached comparisons: one for each report that `evidence.pcrs` interns. Reports are immutable."""
+_COMPARISONS_CACHE_SIZE: Final = 512
+"""Maximum number of cached comparisons: one for each report that `evidence.pcrs` interns. Reports are immutable."""
 
-_NO_QUOTE = "there is no quote that parses"
+_NO_QUOTE: Final = "there is no quote that parses"
 
 
 def pcr_selection(facts: LayoutFacts) -> CheckResult:
@@ -24,7 +24,7 @@ def pcr_selection(facts: LayoutFacts) -> CheckResult:
     The signed selection must select at least one PCR, name each bank once, and select in each bank exactly the indices
     that `pcr_values` reports. Otherwise an unsigned value could look signed, and a duplicate bank could report one
     value and sign another. If a requested bank is not allocated, a TPM leaves it in the selection with no PCR
-    (Part 3, TPM2_PCR_Read): such a bank adds nothing to the digest, and the report omits it.
+    (Part 3, TPM2_PCR_Read): that bank adds nothing to the digest, and the report omits it.
 
     Remediation: do not rely on the response. The reported PCRs are not the signed ones.
     """
@@ -75,12 +75,8 @@ def pcr_digest(case: Case) -> CheckResult:
     if digest == quote.pcr_digest:
         return PASS, quote.pcr_digest, digest, ""
     if digest is None:
-        return (
-            UNDECIDED,
-            quote.pcr_digest,
-            None,
-            "a signed PCR has no reported value, or one of the wrong length",
-        )
+        problem = "a signed PCR has no reported value, or one of the wrong length"
+        return UNDECIDED, quote.pcr_digest, None, problem
     return FAIL, quote.pcr_digest, digest, "the reported values do not hash to the signed digest"
 
 
@@ -91,8 +87,8 @@ def pcr_bank(facts: LayoutFacts) -> CheckResult:
     allowed by default; the policy can list others. A SHA-1 bank that is quoted beside them does no harm: no reference
     value depends on it.
 
-    Remediation: pin the values of a SHA-256, SHA-384 or SHA-512 bank. If the service quotes none, ask its operator for
-    one. A weaker hash under `bank.hashes` would accept values that other measurements can produce.
+    Remediation: pin the values of a SHA-256, SHA-384 or SHA-512 bank. If the service quotes none, ask its operator to
+    quote one. A weaker hash under `bank.hashes` would accept values that other measurements can produce.
     """
     policy = facts.policy
     if policy.weak_banks:
@@ -107,7 +103,7 @@ def pcr_values(case: Case) -> CheckResult:
     The check compares the policy's reference values with the reported values, which are the signed ones only if
     `pcr.selection`, `pcr.digest` and `signature.valid` hold.
 
-    Remediation: if the machine was updated and you know to what, add the new value to the policy, with a label
+    Remediation: if the machine was updated and you know what changed, add the new value to the policy, with a label
     (`nomyo-attest policy learn` prints it); if not, do not rely on the response: the server booted something else. A
     PCR that is not signed has no value to add: have the server quote it. Never add a value from a response for which
     another rule does not hold: the TPM may not have signed it.
@@ -115,16 +111,22 @@ def pcr_values(case: Case) -> CheckResult:
     return _compare_values(case.layout, case.report)
 
 
-@lru_cache(maxsize=_COMPARISONS_STORED)
+@lru_cache(maxsize=_COMPARISONS_CACHE_SIZE)
 def _compare_values(facts: LayoutFacts, report: PcrReport) -> CheckResult:
     if facts.signed is None:
         return UNDECIDED, None, None, _NO_QUOTE
-    values = [(pcr, pcr.value_in(report)) for pcr in facts.references]
-    unmet = [(pcr, value) for pcr, value in values if value is None or (pcr.accepted and value not in pcr.accepted)]
-    expected = {pcr.place: pcr.expected for pcr, _ in unmet or values}
-    got = {pcr.place: value for pcr, value in unmet or values}
+    values = [(reference, reference.value_in(report)) for reference in facts.references]
+    unmet = [
+        (reference, value)
+        for reference, value in values
+        if value is None or (reference.accepted and value not in reference.accepted)
+    ]
+    expected = {reference.pcr: reference.expected for reference, _ in unmet or values}
+    got = {reference.pcr: value for reference, value in unmet or values}
     if not unmet:
         return PASS, expected, got, ""
-    places = ", ".join(pcr.place if value is not None else f"{pcr.place} (not quoted)" for pcr, value in unmet)
+    names = ", ".join(
+        reference.pcr if value is not None else f"{reference.pcr} (not quoted)" for reference, value in unmet
+    )
     subject, verb = ("PCRs", "do") if len(unmet) > 1 else ("PCR", "does")
-    return FAIL, expected, got, f"{subject} {places} {verb} not match the policy"
+    return FAIL, expected, got, f"{subject} {names} {verb} not match the policy"

@@ -17,7 +17,7 @@ def _missing(signature: object, key: object) -> str:
 def signature_scheme(facts: LayoutFacts) -> CheckResult:
     """Is the signature's scheme the one in the AIK's public area?
 
-    A restricted key has one scheme and cannot have made a signature with another one.
+    A restricted key has one scheme and cannot produce a signature with a different scheme.
 
     Remediation: do not rely on the response. The key and the signature do not belong together.
     """
@@ -37,15 +37,15 @@ def signature_hash(facts: LayoutFacts) -> CheckResult:
 
     Remediation: if the hash is not that of the AIK's scheme, do not rely on the response: the key and the signature do
     not belong together. If the policy does not allow the hash, have the service create AIKs that sign with an allowed
-    one.
+    hash.
     """
     allowed, got = facts.policy.signature_hashes, facts.signature_hash
     if got is None or facts.key_scheme is None:
         return UNDECIDED, allowed, None, _missing(got, facts.key_scheme)
     name = hash_name(got)
     if facts.key_hash is not got:
-        own = hash_name(facts.key_hash) if facts.key_hash else None
-        return FAIL, own, name, f"the AIK's scheme uses {own or 'no hash'}, the signature {name}"
+        expected = hash_name(facts.key_hash) if facts.key_hash else None
+        return FAIL, expected, name, f"the AIK's scheme uses {expected or 'no hash'}, the signature {name}"
     if name in allowed:
         return PASS, allowed, name, ""
     return FAIL, allowed, name, f"the policy does not allow {name} signatures"
