@@ -24,7 +24,7 @@ from nomyo_attest.errors import EvidenceError, MisplacedEvidenceError, without_t
 from nomyo_attest.evidence.pcrs import PcrLayout, PcrReport
 from nomyo_attest.evidence.response import Evidence, read_evidence
 from nomyo_attest.evidence.times import seconds_of
-from nomyo_attest.ledger.line import Recorded
+from nomyo_attest.ledger.line import Recording
 from nomyo_attest.policy.model import AppraisalPolicy, Requirement
 
 CLOCK_MAX: Final = 2**63 - 1
@@ -107,13 +107,13 @@ class RecordAppraiser:
                 raise stored.problem
             evidence: Evidence | EvidenceError = read_evidence(text if stored is None else stored.evidence)
         except MisplacedEvidenceError as error:  # misplaced evidence is not read, so the record is not appraised
-            recorded = Recorded() if stored is None else stored.recorded
+            recorded = Recording() if stored is None else stored.recorded
             without_verdict = unreadable_row(source, line, str(error))
             return AppraisedRecord(msgspec.structs.replace(without_verdict, **recorded_columns(recorded)))
         except EvidenceError as error:
             evidence = without_traceback(error)
         time, tier = _time_and_tier(evidence)
-        recorded = Recorded() if stored is None else stored.recorded
+        recorded = Recording() if stored is None else stored.recorded
         if self._is_outside(time if recorded.at is None else recorded.at):
             return OutsideWindow.BY_SERVER if recorded.at is None else OutsideWindow.BY_CLIENT
         case, result = appraise_evidence(evidence, self.policy, stored.payload_id if stored else None, None, self._at)
@@ -206,7 +206,7 @@ def consequences_of(findings: Sequence[Finding | RowFinding]) -> frozenset[str]:
     )
 
 
-def recorded_columns(recorded: Recorded) -> dict[str, Any]:
+def recorded_columns(recorded: Recording) -> dict[str, Any]:
     """Return the columns of a row that describe the recording, from a ledger's line."""
     return {"recorded_at": recorded.at, "gate": recorded.gate, "released": recorded.released}
 

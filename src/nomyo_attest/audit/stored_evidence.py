@@ -19,7 +19,7 @@ from nomyo_attest.evidence.strict_json import (
     parse_record,
 )
 from nomyo_attest.evidence.times import seconds_of
-from nomyo_attest.ledger.line import GATES, LEDGER_FORMAT, Recorded, is_line, is_repair, open_line, recorded_of
+from nomyo_attest.ledger.line import GATES, LEDGER_FORMAT, Recording, is_line, is_repair, open_line, read_recording
 from nomyo_attest.ledger.redaction import CLAIMS, FIELDS
 
 _MARKERS: Final = (LEDGER_FORMAT.encode(), b'"pcr_profile"')
@@ -58,7 +58,7 @@ class StoredEvidence(msgspec.Struct, frozen=True):
     evidence: Any
     payload_id: str | None = None
     text: msgspec.Raw | None = None
-    recorded: Recorded = Recorded()
+    recorded: Recording = Recording()
     problem: EvidenceError | None = None
 
 
@@ -125,7 +125,7 @@ def read_stored_evidence(text: bytes) -> StoredEvidence | None:
         raise RepairError(document)
     part = _extract(text.removeprefix(_BOM), _LinePart)
     if is_line(document):
-        return _with_recording(document, part, lambda: recorded_of(document))
+        return _with_recording(document, part, lambda: read_recording(document))
     if not _REQUIRED_ROW_KEYS <= document.keys() <= _COLUMNS or document["evidence"] is None:
         return None
     if type(document) is JsonObject and document.duplicates:
@@ -138,9 +138,9 @@ def read_stored_evidence(text: bytes) -> StoredEvidence | None:
     )
 
 
-def _with_recording(line: dict[str, Any], part: msgspec.Raw | None, read: Callable[[], Recorded]) -> StoredEvidence:
+def _with_recording(line: dict[str, Any], part: msgspec.Raw | None, read: Callable[[], Recording]) -> StoredEvidence:
     """Read a ledger's line. `recorded` is set even if the line cannot be appraised."""
-    recorded = Recorded()
+    recorded = Recording()
     try:
         recorded = read()
         return msgspec.structs.replace(_read_line(line, part), recorded=recorded)
@@ -148,7 +148,7 @@ def _with_recording(line: dict[str, Any], part: msgspec.Raw | None, read: Callab
         return StoredEvidence(None, recorded=recorded, problem=error)
 
 
-def _recorded_in_row(row: dict[str, Any]) -> Recorded:
+def _recorded_in_row(row: dict[str, Any]) -> Recording:
     """Read the columns about the recording from a verdict on a ledger's line. Raises `EvidenceError`."""
     at, gate, released = row.get("recorded_at"), row.get("gate"), row.get("released")
     if at is not None and (type(at) is not int or seconds_of(at) is None):
@@ -157,7 +157,7 @@ def _recorded_in_row(row: dict[str, Any]) -> Recorded:
         raise EvidenceError("gate", "'on' or 'off'", describe_type(gate))
     if released is not None and type(released) is not bool:
         raise EvidenceError("released", "true, false or null", describe_type(released))
-    return Recorded(at, gate, released)
+    return Recording(at, gate, released)
 
 
 def _is_without_completion(evidence: Any) -> bool:

@@ -233,8 +233,8 @@ def _comparison_options(verification: Verification) -> list[str]:
 
 
 def _failure_summary(verification: Verification) -> str:
-    from nomyo_attest.ledger.verify import LINE_ENDS
+    from nomyo_attest.ledger.verify import LINE_ENDINGS
 
-    if all(problem.kind == LINE_ENDS for problem in verification.problems):
+    if all(problem.kind == LINE_ENDINGS for problem in verification.problems):
         return "line endings were changed to CRLF"
     return "not intact"

@@ -35,14 +35,14 @@ MODE: Final = 0o600
 
 _WAIT_FIRST: Final = 0.0005
 _WAIT_MAXIMUM: Final = 0.02
-"""Seconds between two attempts to lock a file. A lock is held for a write and a sync, a few milliseconds."""
+"""Seconds between two attempts to lock a file. A write and a sync keep the lock for a few milliseconds."""
 
-_UNLOCKED_WITHIN: Final = 1.0
+_UNLOCK_WAIT: Final = 1.0
 """Seconds to wait for writers before reading a file's size without a lock."""
 
 
 @contextlib.contextmanager
-def as_ledger_error(path: Path, action: str) -> Iterator[None]:
+def convert_os_errors(path: Path, action: str) -> Iterator[None]:
     """Convert errors of the operating system to `LedgerError`; `action` is what failed, such as ``"written"``."""
     try:
         yield
@@ -76,15 +76,15 @@ def open_ledger(path: Path) -> int:
         LedgerError: it is not a regular file, belongs to another user, or others may write to it.
         OSError: it cannot be opened.
     """
-    return _checked(path, open_or_create(path, MODE))
+    return _refuse_unsafe(path, open_or_create(path, MODE))
 
 
-def open_reading(path: Path) -> int:
+def open_full_file(path: Path) -> int:
     """Open an earlier file of a ledger for reading. Returns and raises as `open_ledger` does."""
-    return _checked(path, Access.READ.open(path))
+    return _refuse_unsafe(path, Access.READ.open(path))
 
 
-def _checked(path: Path, descriptor: int) -> int:
+def _refuse_unsafe(path: Path, descriptor: int) -> int:
     """Return the descriptor if the file is acceptable; otherwise close it and raise `LedgerError`."""
     try:
         _check(path, os.fstat(descriptor))
@@ -104,7 +104,7 @@ def _check(path: Path, status: os.stat_result) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, deadline: float) -> Iterator[int]:
+def open_locked(path: Path, deadline: float) -> Iterator[int]:
     """Open and lock the ledger at `path`; unlocked and closed when the context ends.
 
     Args:
@@ -118,7 +118,7 @@ def locked(path: Path, deadline: float) -> Iterator[int]:
         LedgerError: as for `open_ledger`; or another process holds the lock; or the system has no file locks.
         OSError: it cannot be opened or locked.
     """
-    if find_spec("fcntl") is None:  # before a file is created
+    if find_spec("fcntl") is None:  # checked before a file is created
         hint = "store the ledger on a POSIX system"
         raise LedgerError(str(path), "cannot be locked: this system has no fcntl", hint)
     wait = _WAIT_FIRST
@@ -148,7 +148,7 @@ def size_when_unlocked(descriptor: int) -> int:
 
     Raises `OSError`.
     """
-    until = time.monotonic() + _UNLOCKED_WITHIN
+    until = time.monotonic() + _UNLOCK_WAIT
     with contextlib.suppress(OSError):  # a file system without locks: the last line may be incomplete
         while time.monotonic() <= until:
             if try_lock(descriptor, shared=True):
@@ -160,23 +160,23 @@ def size_when_unlocked(descriptor: int) -> int:
     return os.fstat(descriptor).st_size
 
 
-def numbered(path: Path) -> list[Path]:
-    """Return the full files that were renamed from `path`, such as ``evidence.0001.jsonl``, by number."""
-    form = re.compile(re.escape(path.stem) + r"\.([0-9]{4,})" + re.escape(path.suffix))
+def find_full_files(path: Path) -> list[Path]:
+    """Return the full files that were renamed from `path`, such as ``evidence.0001.jsonl``, sorted by number."""
+    pattern = re.compile(re.escape(path.stem) + r"\.([0-9]{4,})" + re.escape(path.suffix))
     found = []
     with os.scandir(path.parent) as entries:
         for entry in entries:
-            match = form.fullmatch(entry.name)
+            match = pattern.fullmatch(entry.name)
             if match is not None:
                 found.append((int(match[1]), entry.name))
     return [path.with_name(name) for _, name in sorted(found)]
 
 
-def move_aside(path: Path) -> None:
+def move_full_file(path: Path) -> None:
     """Rename the file at `path`, which the caller has locked, to the next number; never overwrites a file."""
     folder = Folder(path.parent)
     while True:
-        before = numbered(path)
+        before = find_full_files(path)
         if before and before[-1].samefile(path):  # a process was killed between linking and unlinking
             break
         last = int(before[-1].name[len(path.stem) + 1 : len(before[-1].name) - len(path.suffix)]) if before else 0

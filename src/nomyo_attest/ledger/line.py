@@ -12,7 +12,7 @@ was off for this call; it is absent if there was no policy, and in lines of olde
 true, marks the response to a constant question that the client sent to appraise the server.
 
 The first line of a file that follows another one names it after `previous`: ``"continues": "evidence.0001.jsonl"``.
-A line that a crash cut off is replaced by a repair line, which contains what was left of it::
+A line that a crash cut off is replaced by a repair line, which contains the remainder of that line::
 
     {"format": …, "number": …, "previous": …, "recorded_at": …, "repair": {"bytes": 17, "sha256": "…", "torn": "…"}}
 """
@@ -35,10 +35,10 @@ from nomyo_attest.evidence.times import seconds_of
 LEDGER_FORMAT: Final = "nomyo-attest-ledger/1"
 
 LINE_MAX: Final = RECORD_BYTES_MAX
-"""Bytes of the longest line, its newline included: the limit of the evidence reader."""
+"""The maximum length of a line in bytes, including its newline: the limit of the evidence reader."""
 
 TORN_STORED_MAX: Final = LINE_MAX // 4
-"""How many bytes of a torn line a repair line contains: more than a client writes in one line."""
+"""The maximum number of bytes of a torn line in its repair line. A line that a client writes is shorter."""
 
 NO_PREVIOUS: Final = "sha256:" + 64 * "0"
 """`previous` of the first line of a ledger."""
@@ -51,15 +51,15 @@ GATES: Final = ("on", "off")
 
 _REPAIR_KEYS: Final = frozenset({"format", "number", "previous", "continues", "recorded_at", "repair"})
 
-_ELSEWHERE: Final = ("_metadata", "tpm_attestation", "is_available")
-"""Keys of evidence that a line must not have beside `evidence`: they would make it ambiguous."""
+_MISPLACED_KEYS: Final = ("_metadata", "tpm_attestation", "is_available")
+"""Keys of evidence that a line must not have outside `evidence`, because they would make it ambiguous."""
 
-_READ: Final = frozenset({"format", "payload_id", "given", "evidence"})
-_RECORDING: Final = frozenset({"recorded_at", "refused", "gate"})
+_APPRAISAL_KEYS: Final = frozenset({"format", "payload_id", "given", "evidence"})
+_RECORDING_KEYS: Final = frozenset({"recorded_at", "refused", "gate"})
 
 
-class Recorded(NamedTuple):
-    """What a line says about the recording of a response, according to the client and its clock.
+class Recording(NamedTuple):
+    """How a response was recorded, according to the client and its clock.
 
     Attributes:
         at: `recorded_at` in whole seconds since 1970, UTC; None if the line has none.
@@ -78,10 +78,10 @@ def digest_of(line: bytes) -> str:
 
 
 def encode_line(number: int, previous: str, more: Mapping[str, Any]) -> bytes:
-    """Encode a line, with its newline; `more` contains its keys after `format`, `number` and `previous`.
+    """Encode a line, with its newline; `more` contains the keys after `format`, `number` and `previous`.
 
     The line is ASCII: it preserves lone surrogates, which JSON can contain and UTF-8 cannot, and no reader mistakes a
-    character of a text for a line end.
+    character of a text for a newline.
     """
     document = {"format": LEDGER_FORMAT, "number": number, "previous": previous, **more}
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
@@ -95,14 +95,14 @@ def is_line(document: object) -> bool:
 def is_repair(document: object) -> bool:
     """Whether a JSON value is a repair line, which replaces a torn line and contains no record.
 
-    It may have no other keys, so that a server cannot hide a response from audits by making it look like a repair line.
+    Other keys are not allowed, so that a server cannot hide a response from audits by making it look like a repair.
     """
     return is_line(document) and isinstance(document, dict) and "repair" in document and document.keys() <= _REPAIR_KEYS
 
 
-def recorded_of(document: dict[str, Any]) -> Recorded:
-    """Read what a record's line says about its recording. Raises `EvidenceError` for an invalid value."""
-    _refuse_duplicates(document, _RECORDING)
+def read_recording(document: dict[str, Any]) -> Recording:
+    """Read how a record was recorded, according to its line. Raises `EvidenceError` for an invalid value."""
+    _refuse_duplicates(document, _RECORDING_KEYS)
     time, gate, refused = document.get("recorded_at"), document.get("gate"), document.get("refused")
     at = seconds_of(time) if isinstance(time, str) else None
     if time is not None and at is None:
@@ -111,11 +111,11 @@ def recorded_of(document: dict[str, Any]) -> Recorded:
         raise EvidenceError("gate", "'on' or 'off'", describe_type(gate))
     if refused is not None and not isinstance(refused, str):
         raise EvidenceError("refused", "null or a code", describe_type(refused))
-    return Recorded(at, gate, refused is None if "refused" in document else None)
+    return Recording(at, gate, refused is None if "refused" in document else None)
 
 
 def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
-    """Return what an appraisal needs from a record's line: ``appraise(evidence, policy, payload_id=payload_id)``.
+    """Return the evidence and the payload id of a line, for ``appraise(evidence, policy, payload_id=payload_id)``.
 
     Returns:
         The evidence, ``{"_metadata": …}``, and the payload id that the client sent; None if it was not given.
@@ -123,8 +123,8 @@ def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
     Raises:
         EvidenceError: a key is missing, duplicate or of the wrong type, or the line contains no record.
     """
-    _refuse_duplicates(document, _READ)
-    for key in _ELSEWHERE:
+    _refuse_duplicates(document, _APPRAISAL_KEYS)
+    for key in _MISPLACED_KEYS:
         if key in document:
             raise EvidenceError(key, "evidence only under the key 'evidence'", "this key too")
     if "evidence" not in document:
@@ -141,8 +141,8 @@ def _refuse_duplicates(document: dict[str, Any], keys: frozenset[str]) -> None:
         raise EvidenceError(min(document.duplicates & keys), "a unique key", "a duplicate key")
 
 
-class Note(msgspec.Struct):
-    """The content of `repair`: what was left of a torn line; see `nomyo_attest.ledger.log.Tail.note`."""
+class RepairContent(msgspec.Struct):
+    """The value of `repair`: the remainder of a torn line; see `nomyo_attest.ledger.log.Tail.repair_keys`."""
 
     bytes: int
     sha256: str
@@ -157,7 +157,7 @@ class Line(msgspec.Struct):
     previous: str
     recorded_at: str
     continues: str | None = None
-    repair: Note | None = None
+    repair: RepairContent | None = None
     given: bool | None = None
     whole: bool | None = None
     payload_id: str | None = None
@@ -173,31 +173,31 @@ _INCOMPLETE: Final = "a line with a missing key or a value of the wrong type"
 
 
 def read_line(line: bytes) -> Line | str:
-    """Read the keys of a line that its chain needs; for anything else, return a description of it."""
+    """Parse the keys that verify the chain. Returns a description of the problem if this is not a line of a ledger."""
     if not line.startswith(BEGINNING):
         return "an empty line" if not line.strip() else "text that does not begin as a line of a ledger does"
     try:
-        read = _DECODER.decode(line)
+        parsed = _DECODER.decode(line)
     except msgspec.ValidationError:
         return _INCOMPLETE
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # It may contain a lone surrogate, which is valid in JSON but rejected by msgspec's UTF-8 decoder.
-        slowly = _read_slowly(line)
-        if slowly is None:
+        document = _read_with_surrogates(line)
+        if document is None:
             return "invalid JSON"
-        read = slowly
-    if read.format != LEDGER_FORMAT or read.number < 1 or not line.removesuffix(b"\n").endswith(b"}"):
+        parsed = document
+    if parsed.format != LEDGER_FORMAT or parsed.number < 1 or not line.removesuffix(b"\n").endswith(b"}"):
         return "a line of another format"
-    if (read.repair is None) is (not read.evidence):
+    if (parsed.repair is None) is (not parsed.evidence):
         return "a line that is neither a record nor a repair"
-    if read.repair is not None:
-        return read if _is_consistent(read.repair) else "a repair line whose size, digest and content do not match"
-    if read.given is None or read.whole is None or not read.result:
+    if parsed.repair is not None:
+        return parsed if _is_consistent(parsed.repair) else "a repair line whose size, digest and content do not match"
+    if parsed.given is None or parsed.whole is None or not parsed.result:
         return _INCOMPLETE
-    return read
+    return parsed
 
 
-def _read_slowly(line: bytes) -> Line | None:
+def _read_with_surrogates(line: bytes) -> Line | None:
     try:
         check_containers(line)
         document = json.loads(line)
@@ -210,11 +210,11 @@ def _read_slowly(line: bytes) -> Line | None:
         return None
 
 
-def _is_consistent(note: Note) -> bool:
+def _is_consistent(content: RepairContent) -> bool:
     try:
-        torn = base64.b64decode(note.torn, validate=True)
+        torn = base64.b64decode(content.torn, validate=True)
     except ValueError:
         return False
-    if len(torn) < note.bytes:
+    if len(torn) < content.bytes:
         return len(torn) == TORN_STORED_MAX
-    return len(torn) == note.bytes and hashlib.sha256(torn).hexdigest() == note.sha256
+    return len(torn) == content.bytes and hashlib.sha256(torn).hexdigest() == content.sha256

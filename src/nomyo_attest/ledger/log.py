@@ -6,7 +6,7 @@
 3. The new line is written and synced. If that fails, the file is truncated to its former size.
 
 So a line whose receipt `append` has returned survives a crash of the process and, if the disk honors syncs, of the
-machine. A line whose receipt was never returned can exist too, if its process was killed in between.
+machine. If the process is killed after step 3, the line exists although no receipt was returned.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from nomyo_attest.appraisal import appraise
 from nomyo_attest.errors import LedgerError
 from nomyo_attest.evidence.response import check_payload_id
 from nomyo_attest.evidence.strict_json import check_containers
-from nomyo_attest.ledger.files import as_ledger_error, locked, move_aside, numbered, open_reading
+from nomyo_attest.ledger.files import convert_os_errors, find_full_files, move_full_file, open_full_file, open_locked
 from nomyo_attest.ledger.line import (
     BEGINNING,
     GATES,
@@ -49,12 +49,12 @@ from nomyo_attest.policy import AppraisalPolicy
 _BLOCK: Final = 64 * 1024
 
 ROTATE_BYTES: Final = 64 * 1024 * 1024
-"""The default size limit of a file in bytes: about 10,000 responses."""
+"""The default maximum size of a file in bytes: about 10,000 responses."""
 
 LOCK_SECONDS: Final = 30.0
 """The default number of seconds to wait for a lock."""
 
-_OURS: Final = {"name": "nomyo-attest", "version": __version__}
+_THIS_PACKAGE: Final = {"name": "nomyo-attest", "version": __version__}
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -75,7 +75,7 @@ class Receipt(msgspec.Struct, frozen=True):
 class EvidenceLog:
     """Append the evidence of responses to a ledger.
 
-    Threads and processes, including forked ones, may share it. It does not keep a file open.
+    Threads and processes, including forked ones, may share it. No file stays open between calls.
 
     Args:
         path: the file; created with mode 0600 if it does not exist. A full one is renamed: ``evidence.jsonl`` becomes
@@ -106,7 +106,7 @@ class EvidenceLog:
 
     def check(self) -> None:
         """Check that lines can be appended, and create the file if it does not exist. Raises `LedgerError`."""
-        with as_ledger_error(self.path, "opened"), self._locked() as descriptor:
+        with convert_os_errors(self.path, "opened"), self._locked() as descriptor:
             read_tail(descriptor, self.path)
 
     def append(
@@ -119,7 +119,7 @@ class EvidenceLog:
         refused: str | None = None,
         gate: str | None = None,
         withhold: Withhold | None = None,
-        client: Mapping[str, str] = _OURS,
+        client: Mapping[str, str] = _THIS_PACKAGE,
         canary: bool = False,
     ) -> Receipt:
         """Store the evidence of a response and the result of its appraisal; returns when both are synced.
@@ -158,7 +158,7 @@ class EvidenceLog:
             "result": result,
             "client": dict(client),
         }
-        with as_ledger_error(self.path, "written"):
+        with convert_os_errors(self.path, "written"):
             while True:
                 with self._locked() as descriptor:
                     receipt = self._append(descriptor, record)
@@ -175,7 +175,7 @@ class EvidenceLog:
         if not mutex.acquire(timeout=min(self._lock_seconds, threading.TIMEOUT_MAX)):
             raise LedgerError(str(self.path), "is locked by another thread", "find the thread that holds the lock")
         try:
-            with locked(self.path, deadline) as descriptor:
+            with open_locked(self.path, deadline) as descriptor:
                 yield descriptor
         finally:
             mutex.release()
@@ -183,35 +183,35 @@ class EvidenceLog:
     def _append(self, descriptor: int, record: dict[str, Any]) -> Receipt | None:
         """Write the line of `record`; returns None if the file was full and was renamed instead."""
         status = os.fstat(descriptor)
-        if status.st_nlink > 1 and self._is_aside(status):
-            move_aside(self.path)
+        if status.st_nlink > 1 and self._is_half_renamed(status):
+            move_full_file(self.path)
             return None
         tail = read_tail(descriptor, self.path)
         before = self._before() if tail.last is None else None
         if tail.torn:
-            line = self._line(tail.last, before, tail.note())
+            line = self._line(tail.last, before, tail.repair_keys())
             self._repair(descriptor, line, tail)
-            tail = Tail(Last(_number(tail.last, before), digest_of(line)), tail.size + len(line), b"")
+            tail = Tail(LastLine(_next_number(tail.last, before), digest_of(line)), tail.size + len(line), b"")
         line = self._line(tail.last, before, record)
         if self._rotate_bytes is not None and tail.size and tail.size + len(line) > self._rotate_bytes:
-            move_aside(self.path)
+            move_full_file(self.path)
             return None
         _write(descriptor, line, tail.size)
         if not tail.size:
             Folder(self.path.parent).sync()
-        return Receipt(_number(tail.last, before), digest_of(line), str(self.path))
+        return Receipt(_next_number(tail.last, before), digest_of(line), str(self.path))
 
-    def _is_aside(self, status: os.stat_result) -> bool:
-        """Whether the file already has its new name: a process was killed while renaming it."""
-        before = numbered(self.path)
+    def _is_half_renamed(self, status: os.stat_result) -> bool:
+        """Whether the file already has its new name too, because a process was killed while renaming it."""
+        before = find_full_files(self.path)
         return bool(before) and os.path.samestat(before[-1].stat(follow_symlinks=False), status)
 
-    def _before(self) -> tuple[Path, Last] | None:
-        """Return the newest full file, which a new file continues, and its last line."""
-        files = numbered(self.path)
+    def _before(self) -> tuple[Path, LastLine] | None:
+        """Return the newest full file, which a new file continues, and the number and digest of its last line."""
+        files = find_full_files(self.path)
         if not files:
             return None
-        descriptor = open_reading(files[-1])
+        descriptor = open_full_file(files[-1])
         try:
             last = read_tail(descriptor, files[-1]).last
         finally:
@@ -220,15 +220,15 @@ class EvidenceLog:
             raise LedgerError(str(files[-1]), "is empty, but the ledger continues it", "move it to another folder")
         return files[-1], last
 
-    def _line(self, last: Last | None, before: tuple[Path, Last] | None, more: Mapping[str, Any]) -> bytes:
+    def _line(self, last: LastLine | None, before: tuple[Path, LastLine] | None, keys: Mapping[str, Any]) -> bytes:
         time = {"recorded_at": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")}
-        number = _number(last, before)
+        number = _next_number(last, before)
         if last is not None:
-            line = encode_line(number, last.digest, {**time, **more})
+            line = encode_line(number, last.digest, {**time, **keys})
         elif before is not None:
-            line = encode_line(number, before[1].digest, {"continues": before[0].name, **time, **more})
+            line = encode_line(number, before[1].digest, {"continues": before[0].name, **time, **keys})
         else:
-            line = encode_line(number, NO_PREVIOUS, {**time, **more})
+            line = encode_line(number, NO_PREVIOUS, {**time, **keys})
         if len(line) > LINE_MAX:
             problem = f"a line of {len(line)} bytes is longer than the limit of {LINE_MAX}"
             raise LedgerError(str(self.path), problem, "shorten the policy")
@@ -240,7 +240,7 @@ class EvidenceLog:
         The part of `line` that extends past the remainder is written first, so that nothing is lost if the disk is
         full. An interruption at any point leaves a torn line, which the next writer repairs.
         """
-        descriptor = Access.UPDATE.open(self.path)  # `locked` is open for appending, and so can only write at the end
+        descriptor = Access.UPDATE.open(self.path)  # `locked` is open for appending, so it can only write at the end
         try:
             if not os.path.samestat(os.fstat(descriptor), os.fstat(locked)):
                 raise LedgerError(
@@ -262,7 +262,7 @@ class EvidenceLog:
         return f"<EvidenceLog {str(self.path)!r}>"
 
 
-def _number(last: Last | None, before: tuple[Path, Last] | None) -> int:
+def _next_number(last: LastLine | None, before: tuple[Path, LastLine] | None) -> int:
     """Return the number of the next line."""
     if last is None and before is not None:
         last = before[1]
@@ -277,7 +277,7 @@ def _write(descriptor: int, line: bytes, size: int) -> None:
             written += os.write(descriptor, line[written:])
         os.fsync(descriptor)
     except BaseException:
-        with contextlib.suppress(OSError):  # the next writer repairs what is left
+        with contextlib.suppress(OSError):  # the next writer repairs the rest
             os.ftruncate(descriptor, size)
         raise
 
@@ -288,7 +288,7 @@ def _write_at(descriptor: int, part: bytes, offset: int) -> None:
         written += os.pwrite(descriptor, part[written:], offset + written)
 
 
-class Last(msgspec.Struct, frozen=True):
+class LastLine(msgspec.Struct, frozen=True):
     """The last complete line: its number and its digest."""
 
     number: int
@@ -301,14 +301,14 @@ class Tail(msgspec.Struct, frozen=True):
     Attributes:
         last: the last complete line; None if there is none.
         size: offset of the end of that line, in bytes.
-        torn: the bytes after it, which a crash left.
+        torn: the bytes after it: the remainder of a line that a crash cut off.
     """
 
-    last: Last | None
+    last: LastLine | None
     size: int
     torn: bytes
 
-    def note(self) -> dict[str, Any]:
+    def repair_keys(self) -> dict[str, Any]:
         """Return the keys of the repair line that replaces the torn line."""
         stored = base64.b64encode(self.torn[:TORN_STORED_MAX]).decode("ascii")
         return {"repair": {"bytes": len(self.torn), "sha256": hashlib.sha256(self.torn).hexdigest(), "torn": stored}}
@@ -317,7 +317,7 @@ class Tail(msgspec.Struct, frozen=True):
 def read_tail(descriptor: int, path: Path) -> Tail:
     """Read the end of a file.
 
-    A line is torn if it has no line end, because a write was interrupted, or if it is not a valid line, because power
+    A line is torn if it has no newline, because a write was interrupted, or if it is not a valid line, because power
     was lost before all its blocks were written.
 
     Raises:
@@ -326,28 +326,28 @@ def read_tail(descriptor: int, path: Path) -> Tail:
     """
     size = os.fstat(descriptor).st_size
     start, data = _last_lines(descriptor, size, path)
-    behind = data.rfind(b"\n") + 1
-    torn = data[behind:]
-    before = data[:behind]
-    line = _last_of(before)
+    end = data.rfind(b"\n") + 1
+    torn = data[end:]
+    before = data[:end]
+    line = _last_line(before)
     if line:
-        number = number_of(line)
+        number = line_number(line)
         if number is not None:
-            return Tail(Last(number, digest_of(line)), start + behind, torn)
+            return Tail(LastLine(number, digest_of(line)), start + end, torn)
         torn = line + torn
         before = before[: len(before) - len(line)]
-        above = _last_of(before)
-        number = number_of(above)
+        line_above = _last_line(before)
+        number = line_number(line_above)
         if number is not None:
-            return Tail(Last(number, digest_of(above)), start + len(before), torn)
-    if before or not _may_begin(torn):
+            return Tail(LastLine(number, digest_of(line_above)), start + len(before), torn)
+    if before or not _may_be_torn_line(torn):
         raise LedgerError(
             str(path), "is not a ledger: its last line is not a ledger line", "name another file, or move this one"
         )
     return Tail(None, 0, torn)
 
 
-def number_of(line: bytes) -> int | None:
+def line_number(line: bytes) -> int | None:
     """Return the number of a line; None if it is not a line of a ledger."""
     if not (line.startswith(BEGINNING) and line.endswith(b"}\n")):
         return None
@@ -361,9 +361,9 @@ def number_of(line: bytes) -> int | None:
 
 
 def _last_lines(descriptor: int, size: int, path: Path) -> tuple[int, bytes]:
-    """Return an offset at or before the last two lines, and the text from there on."""
-    start, blocks, ends = size, list[bytes](), 0
-    while start > 0 and ends < 3:
+    """Return the end of the file from before its last two lines: its offset and its bytes."""
+    start, blocks, newlines = size, list[bytes](), 0
+    while start > 0 and newlines < 3:
         if size - start > 3 * LINE_MAX:
             raise LedgerError(str(path), "is not a ledger: its lines are too long", "name another file")
         length = min(_BLOCK, start)
@@ -371,16 +371,16 @@ def _last_lines(descriptor: int, size: int, path: Path) -> tuple[int, bytes]:
         if len(block) < length:
             raise LedgerError(str(path), "became shorter while it was read", "check which other program writes to it")
         start -= length
-        ends += block.count(b"\n")
+        newlines += block.count(b"\n")
         blocks.append(block)
     return start, b"".join(reversed(blocks))
 
 
-def _last_of(text: bytes) -> bytes:
-    """Return the last line of a text that ends with a line end; empty for an empty text."""
+def _last_line(text: bytes) -> bytes:
+    """Return the last line of a text that ends with a newline; empty for an empty text."""
     return text[text[:-1].rfind(b"\n") + 1 :] if text else b""
 
 
-def _may_begin(torn: bytes) -> bool:
+def _may_be_torn_line(torn: bytes) -> bool:
     """Whether `torn` is empty or can be the remainder of a ledger's first line, not content of another file."""
     return torn[: len(BEGINNING)] == BEGINNING[: len(torn)] or not torn.strip(b"\0")

@@ -38,10 +38,10 @@ FIELDS: Final = ("is_available", "pcr_banks", "quote_b64", "signature_b64", "aik
 """Fields of `tpm_attestation` other than `pcr_values`, which is an object."""
 
 CLAIM_MAX: Final = 256
-"""The longest claim that is stored, in characters; genuine claims are words and digests."""
+"""The maximum length of a claim that is stored, in characters. Genuine claims are words and digests."""
 
 FIELD_MAX: Final = 16384
-"""How many characters of a field of the evidence are stored; a well-formed field has fewer than half as many."""
+"""The maximum number of characters stored of a field of the evidence, more than twice that of a well-formed field."""
 
 TABLE_MAX: Final = 64
 """The maximum number of entries of `pcr_values` and of each bank, and of characters in their names.
@@ -50,22 +50,22 @@ TPMs have at most eight banks of 24 PCRs.
 """
 
 DIGEST_MAX: Final = 1024
-"""How many characters of a PCR value are stored; the longest well-formed value, SHA-512, has 128."""
+"""The maximum number of characters stored of a PCR value. The longest well-formed one (SHA-512) has 128."""
 
-_DEPTH_MAX: Final = 20
-"""How many levels of nesting are searched for duplicate keys: a policy's claims are never this deep."""
+_NESTING_MAX: Final = 20
+"""The maximum depth of the search for duplicate keys; a policy's claims are never nested this deep."""
 
 MISPLACED: Final = {"tpmAttestation": {"isAvailable": None}}
-"""Stored in place of misplaced evidence: an appraisal rejects both for the same reason."""
+"""Stored instead of misplaced evidence; an appraisal rejects both for the same reason."""
 
-OTHER_ID: Final = "…"
-"""Stored in place of a payload id that must not be stored. Clients send ASCII, so it matches no request."""
+REPLACEMENT_ID: Final = "…"
+"""Stored instead of a payload id that must not be stored. Clients send ASCII, so it never matches a request."""
 
 PLAIN_WORDS: Final = frozenset({"standard", "high", "maximum", "success"})
 """Words of the protocol, which are always stored, even if a prompt contains them."""
 
 Withhold = Callable[[list[str]], Collection[str]]
-"""Returns those of the given texts that must not be stored."""
+"""Returns the texts, of those passed to it, that must not be stored."""
 
 
 class Redacted(msgspec.Struct, frozen=True):
@@ -94,7 +94,7 @@ def redact(
     redaction = _Redaction(policy, frozenset())
     redacted = redaction.of(response)
     if withhold is not None:
-        texts = set(_texts(redacted.evidence, _is_evidence(redacted.evidence))) - redaction.plain
+        texts = set(_texts(redacted.evidence, _is_evidence(redacted.evidence))) - redaction.never_withheld
         secret = frozenset(withhold(sorted(texts)))
         if secret:
             return _Redaction(policy, secret).of(response)
@@ -105,101 +105,105 @@ class _Redaction:
     """One pass over a response, in which the texts in `secret` are withheld."""
 
     def __init__(self, policy: AppraisalPolicy | None, secret: frozenset[str]) -> None:
-        asked = {} if policy is None else policy.claims
-        self.paths = (*CLAIMS, *(path for path in asked if path not in CLAIMS))
-        self.plain = PLAIN_WORDS | {value for values in asked.values() for value in values if isinstance(value, str)}
+        claims = {} if policy is None else policy.claims
+        self.paths = (*CLAIMS, *(path for path in claims if path not in CLAIMS))
+        self.never_withheld = PLAIN_WORDS | {
+            value for values in claims.values() for value in values if isinstance(value, str)
+        }
         self._secret = secret
         self._whole = True
 
     def of(self, response: dict[str, Any]) -> Redacted:
-        evidence = self._response(response)
+        evidence = self._redact_response(response)
         return Redacted(evidence, self._whole)
 
-    def _response(self, response: dict[str, Any]) -> dict[str, Any]:
+    def _redact_response(self, response: dict[str, Any]) -> dict[str, Any]:
         stored: dict[str, Any] = {}
-        if _is_ambiguous(response, _DEPTH_MAX):
-            stored = {METADATA: self._changed(None)}
+        if _is_ambiguous(response, _NESTING_MAX):
+            stored = {METADATA: self._mark_changed(None)}
         elif METADATA in response:
-            stored = {METADATA: self._metadata(response[METADATA])}
-            # Evidence beside the metadata makes the response ambiguous; its content does not matter.
-            stored |= {key: self._changed(None) for key in (BLOCK, "is_available") if key in response}
+            stored = {METADATA: self._redact_metadata(response[METADATA])}
+            # Evidence outside the metadata makes the response ambiguous; its content does not matter.
+            stored |= {key: self._mark_changed(None) for key in (BLOCK, "is_available") if key in response}
         elif BLOCK in response:
-            stored = self._metadata(response)
+            stored = self._redact_metadata(response)
         elif "is_available" in response:
-            stored = self._block(response)
+            stored = self._redact_block(response)
         elif find_misplaced(response) is not None:
-            stored = self._changed(dict(MISPLACED))
+            stored = self._mark_changed(dict(MISPLACED))
         return stored
 
-    def _changed(self, value: Any) -> Any:
+    def _mark_changed(self, value: Any) -> Any:
         self._whole = False
         return value
 
-    def _metadata(self, metadata: Any) -> Any:
+    def _redact_metadata(self, metadata: Any) -> Any:
         if not isinstance(metadata, dict):
-            return self._scalar(metadata, CLAIM_MAX)
+            return self._redact_scalar(metadata, CLAIM_MAX)
         stored: dict[str, Any] = {}
         if "payload_id" in metadata:
-            stored["payload_id"] = self._payload_id(metadata["payload_id"])
+            stored["payload_id"] = self._redact_payload_id(metadata["payload_id"])
         if BLOCK in metadata:
-            stored[BLOCK] = self._block(metadata[BLOCK])
+            stored[BLOCK] = self._redact_block(metadata[BLOCK])
         elif find_respelled(metadata) is not None:
-            stored |= self._changed(MISPLACED)
+            stored |= self._mark_changed(MISPLACED)
         if "is_available" in metadata:
-            stored["is_available"] = self._scalar(metadata["is_available"], CLAIM_MAX)
+            stored["is_available"] = self._redact_scalar(metadata["is_available"], CLAIM_MAX)
         for path in self.paths:
-            self._claim(metadata, stored, path.split("."))
+            self._redact_claim(metadata, stored, path.split("."))
         return stored
 
-    def _payload_id(self, given: Any) -> Any:
-        """Replace a payload id that must not be stored by `OTHER_ID`, which matches no request either."""
+    def _redact_payload_id(self, payload_id: Any) -> Any:
+        """Replace a payload id that must not be stored with `REPLACEMENT_ID`."""
         try:
-            check_payload_id(given, "")
+            check_payload_id(payload_id, "")
         except EvidenceError:
-            return self._scalar(given, PAYLOAD_ID_MAX + 1, cut=True)
-        return self._changed(OTHER_ID) if given in self._secret else given
+            return self._redact_scalar(payload_id, PAYLOAD_ID_MAX + 1, cut=True)
+        return self._mark_changed(REPLACEMENT_ID) if payload_id in self._secret else payload_id
 
-    def _claim(self, holder: Any, stored: dict[str, Any], path: list[str]) -> None:
+    def _redact_claim(self, source: Any, stored: dict[str, Any], path: list[str]) -> None:
         for key in path[:-1]:
-            if type(holder) is not dict or key not in holder:
+            if type(source) is not dict or key not in source:
                 return
-            holder = holder[key]
-            if type(holder) is not dict or type(stored.setdefault(key, {})) is not dict:
+            source = source[key]
+            if type(source) is not dict or type(stored.setdefault(key, {})) is not dict:
                 stored.setdefault(key, None)
                 return
             stored = stored[key]
         name = path[-1]
-        if type(holder) is dict and name in holder and name not in stored:
-            stored[name] = self._scalar(holder[name], CLAIM_MAX)
+        if type(source) is dict and name in source and name not in stored:
+            stored[name] = self._redact_scalar(source[name], CLAIM_MAX)
 
-    def _block(self, block: Any) -> Any:
+    def _redact_block(self, block: Any) -> Any:
         if not isinstance(block, dict):
-            return self._scalar(block, CLAIM_MAX)
-        stored = {name: self._scalar(block[name], FIELD_MAX, cut=True) for name in FIELDS if name in block}
+            return self._redact_scalar(block, CLAIM_MAX)
+        stored = {name: self._redact_scalar(block[name], FIELD_MAX, cut=True) for name in FIELDS if name in block}
         if "pcr_values" in block:
-            stored["pcr_values"] = self._table(block["pcr_values"])
+            stored["pcr_values"] = self._redact_table(block["pcr_values"])
         return stored
 
-    def _table(self, table: Any) -> Any:
-        """Redact `pcr_values`: null if it is larger than any well-formed value, or a name in it must not be stored."""
+    def _redact_table(self, table: Any) -> Any:
+        """Redact `pcr_values`. Returns null if it has too many entries, or a name that must not be stored."""
         if not isinstance(table, dict):
-            return self._scalar(table, DIGEST_MAX)
+            return self._redact_scalar(table, DIGEST_MAX)
         stored: dict[str, Any] = {}
-        for bank, of_bank in table.items():
-            if isinstance(of_bank, dict):
-                if len(of_bank) > TABLE_MAX or not all(map(self._is_storable_name, of_bank)):
-                    return self._changed(None)
-                stored[bank] = {index: self._scalar(value, DIGEST_MAX, cut=True) for index, value in of_bank.items()}
+        for bank, values in table.items():
+            if isinstance(values, dict):
+                if len(values) > TABLE_MAX or not all(map(self._is_storable_name, values)):
+                    return self._mark_changed(None)
+                stored[bank] = {
+                    index: self._redact_scalar(value, DIGEST_MAX, cut=True) for index, value in values.items()
+                }
             else:
-                stored[bank] = self._scalar(of_bank, DIGEST_MAX)
+                stored[bank] = self._redact_scalar(values, DIGEST_MAX)
         if len(table) > TABLE_MAX or not all(map(self._is_storable_name, table)):
-            return self._changed(None)
+            return self._mark_changed(None)
         return stored
 
     def _is_storable_name(self, name: object) -> bool:
         return type(name) is str and len(name) <= TABLE_MAX and name not in self._secret
 
-    def _scalar(self, value: Any, maximum: int, *, cut: bool = False) -> Any:
+    def _redact_scalar(self, value: Any, maximum: int, *, cut: bool = False) -> Any:
         """Redact one value: keep a short text, a number or a boolean; otherwise return an empty value of the same type.
 
         A longer text is cut to `maximum` characters if `cut`, and becomes null otherwise.
@@ -208,21 +212,21 @@ class _Redaction:
             return value
         if type(value) is str:
             if value in self._secret:
-                return self._changed(None)
-            if len(value) > maximum and value not in self.plain:
-                return self._cut(value[:maximum]) if cut else self._changed(None)
+                return self._mark_changed(None)
+            if len(value) > maximum and value not in self.never_withheld:
+                return self._cut(value[:maximum]) if cut else self._mark_changed(None)
             return value
         if type(value) is int and value.bit_length() <= 64:
             return value
         if type(value) is float and math.isfinite(value):
             return value
         if isinstance(value, (int, float)):
-            return self._changed(0.0)
+            return self._mark_changed(0.0)
         if isinstance(value, (list, tuple)):
-            return [] if not value else self._changed([])
+            return [] if not value else self._mark_changed([])
         if isinstance(value, dict):
-            return {} if not value else self._changed({})
-        return self._changed(None)
+            return {} if not value else self._mark_changed({})
+        return self._mark_changed(None)
 
     def _cut(self, beginning: str) -> str | None:
         self._whole = False
@@ -244,7 +248,7 @@ def _is_evidence(stored: dict[str, Any]) -> bool:
         return False
 
 
-def _texts(value: Any, well_formed: bool, named_by_us: bool = True) -> Iterator[str]:
+def _texts(value: Any, well_formed: bool, is_fixed_name: bool = True) -> Iterator[str]:
     """Yield every text of a redacted response, including the names of PCRs, except those of well-formed evidence."""
     if isinstance(value, str):
         yield value
@@ -252,6 +256,6 @@ def _texts(value: Any, well_formed: bool, named_by_us: bool = True) -> Iterator[
         for key, inner in value.items():
             if well_formed and key in ("pcr_values", *FIELDS):
                 continue
-            if not named_by_us:
+            if not is_fixed_name:
                 yield key
-            yield from _texts(inner, well_formed, named_by_us and key != "pcr_values")
+            yield from _texts(inner, well_formed, is_fixed_name and key != "pcr_values")

@@ -17,17 +17,17 @@ from typing import BinaryIO, Final
 import msgspec
 
 from nomyo_attest.evidence.content import wrong_content
-from nomyo_attest.ledger.files import numbered, size_when_unlocked
+from nomyo_attest.ledger.files import find_full_files, size_when_unlocked
 from nomyo_attest.ledger.line import LINE_MAX, NO_PREVIOUS, Line, digest_of, read_line
 
-LISTED: Final = 100
-"""How many problems and repairs are listed; the others are counted."""
+LISTED_MAX: Final = 100
+"""The maximum number of problems, and of repairs, that are listed; the others are only counted."""
 
-LINE_ENDS: Final = "line_ends"
+LINE_ENDINGS: Final = "line_ends"
 COMPRESSED: Final = (".gz", ".zst")
-"""Extensions of a ledger's file that was compressed after it was full."""
+"""Extensions of a compressed ledger file."""
 
-PROBLEM_KINDS: Final = ("form", "changed", "missing", "order", "beginning", "torn", "head", "records", LINE_ENDS)
+PROBLEM_KINDS: Final = ("form", "changed", "missing", "order", "beginning", "torn", "head", "records", LINE_ENDINGS)
 """The kinds of problems."""
 
 
@@ -51,7 +51,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Repair(msgspec.Struct, frozen=True):
-    """A line that a crash cut off: the place of the repair line that replaced it, and how many bytes were left."""
+    """A line that a crash cut off: the place of its repair line, and the number of bytes that remained."""
 
     file: str
     line: int
@@ -75,20 +75,20 @@ class LedgerFile:
         self.in_folder = in_folder
         self._file = file
         self._plain = plain
-        self._pushed = b""
+        self._peeked = b""
 
     def first_line(self) -> bytes:
         """Return the first line without consuming it. Raises `OSError`, `DamageError`."""
-        self._pushed = self._file.readline(LINE_MAX)
-        return self._pushed
+        self._peeked = self._file.readline(LINE_MAX)
+        return self._peeked
 
     def size(self) -> int:
-        """Return how many bytes to read: later appended bytes are not counted. Raises `OSError`."""
+        """Return the number of bytes to read, without bytes that are appended later. Raises `OSError`."""
         return size_when_unlocked(self._file.fileno()) if self._plain else sys.maxsize
 
     def readline(self, maximum: int) -> bytes:
         """Return at most `maximum` bytes of the next line; empty at the end. Raises `OSError`, `DamageError`."""
-        line, self._pushed = self._pushed[:maximum], self._pushed[maximum:]
+        line, self._peeked = self._peeked[:maximum], self._peeked[maximum:]
         if len(line) < maximum and not line.endswith(b"\n"):
             line += self._file.readline(maximum - len(line))
         return line
@@ -111,9 +111,9 @@ class Verification(msgspec.Struct, kw_only=True):
         lines: number of lines.
         number: number of the last line; 0 if there is none.
         head: digest of the last line; None if there is none.
-        since_head: number of lines after the one with the given digest; None if no digest was given or found.
-        problems, repairs: the first `LISTED` of each.
-        problem_count, repair_count: how many there are of each.
+        since_head: number of lines after the line with the digest `head`; None without `head`, or if no line has it.
+        problems, repairs: the first `LISTED_MAX` of each.
+        problem_count, repair_count: the number of all problems and repairs.
     """
 
     files: list[str] = []
@@ -145,8 +145,7 @@ def verify(
     Args:
         names: the files. Earlier files of the ledger are found in the folder of the first one, unless `after` is given.
         head: a digest that was stored elsewhere: one of the lines must have it.
-        records: the number of lines at that time: the line with `head` must have this number; without `head`, the last
-            line must have this number or a higher one.
+        records: the number of the line with `head`; without `head`, the minimum number of the last line.
         after: the digest of the line before the first one, if the earlier files are stored elsewhere.
         open_file: opens a file, decompressing it if needed.
 
@@ -156,48 +155,48 @@ def verify(
     chain = _Chain(head, after)
     with contextlib.ExitStack() as stack:
         # Open this file first: a writer may rename it while the earlier files are looked up.
-        first = _opened(names[0], open_file, stack)
+        first = _open_first(names[0], open_file, stack)
         last = {names[0]: first} if first is not None else {}
-        for name in [*([] if after else _before(names[0], first, open_file)), *names]:
+        for name in [*([] if after else _earlier_files(names[0], first, open_file)), *names]:
             if name in last:
                 chain.file(name, last.pop(name))
             elif name != names[0]:
                 with contextlib.ExitStack() as opened:
                     chain.file(name, open_file(name, opened))
     chain.end(records)
-    return chain.checked
+    return chain.verification
 
 
-def _opened(name: str, open_file: Opener, stack: contextlib.ExitStack) -> LedgerFile | None:
+def _open_first(name: str, open_file: Opener, stack: contextlib.ExitStack) -> LedgerFile | None:
     """Open a file; returns None if only its renamed predecessors, such as ``evidence.0001.jsonl``, exist."""
     try:
         return open_file(name, stack)
     except FileNotFoundError:
-        if not _aside(name):
+        if not _full_files_of(name):
             raise
         return None
 
 
-def _aside(name: str) -> list[Path]:
+def _full_files_of(name: str) -> list[Path]:
     try:
-        return numbered(Path(name))
+        return find_full_files(Path(name))
     except OSError:
         return []
 
 
-def _before(name: str, file: LedgerFile | None, open_file: Opener) -> list[str]:
+def _earlier_files(name: str, file: LedgerFile | None, open_file: Opener) -> list[str]:
     """Return the names of the earlier files of the ledger that are in the folder of `name`, oldest first."""
     if file is not None and not file.in_folder:
         return []
     line = b"" if file is None else _first_line(file)
     found: list[str] = []
     if not line:
-        aside = _aside(name)
-        if not aside:
+        full_files = _full_files_of(name)
+        if not full_files:
             return []
-        found = [str(aside[-1])]
+        found = [str(full_files[-1])]
         line = _first_line_of(found[-1], open_file)
-    while (continued := _continued(line)) and (path := _beside(name, continued)):
+    while (continued := _continued_name(line)) and (path := _find_beside(name, continued)):
         if path in (name, *found):
             break
         found.append(path)
@@ -205,10 +204,10 @@ def _before(name: str, file: LedgerFile | None, open_file: Opener) -> list[str]:
     return found[::-1]
 
 
-def _beside(name: str, continued: str) -> str | None:
+def _find_beside(name: str, continued: str) -> str | None:
     """Return the path of `continued`, or of its compressed form, in the folder of `name`; None if neither exists."""
-    for ending in ("", *COMPRESSED):
-        path = str(Path(name).with_name(continued + ending))
+    for extension in ("", *COMPRESSED):
+        path = str(Path(name).with_name(continued + extension))
         if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
             return path
     return None
@@ -226,19 +225,19 @@ def _first_line(file: LedgerFile) -> bytes:
         return b""
 
 
-def _continued(line: bytes) -> str:
-    """Return the file name in `continues` of a first line; empty if it has none, or a path instead of a name."""
-    read = read_line(line)
-    name = read.continues if isinstance(read, Line) and read.continues else ""
+def _continued_name(line: bytes) -> str:
+    """Return the file name in `continues` of a first line; empty if there is none, or if it is a path."""
+    parsed = read_line(line)
+    name = parsed.continues if isinstance(parsed, Line) and parsed.continues else ""
     return name if name not in (".", "..") and "\0" not in name and Path(name).name == name else ""
 
 
-def _without_verb(problem: str) -> str:
-    """Return what a file is, from a problem such as ``is UTF-16 text; save it as UTF-8``."""
+def _to_noun_phrase(problem: str) -> str:
+    """Return a noun phrase for a problem: ``UTF-16 text`` for ``is UTF-16 text; save it as UTF-8``."""
     return problem.partition(";")[0].removeprefix("is ")
 
 
-_A_LINE: Final = "a line of a ledger"
+_LEDGER_LINE: Final = "a line of a ledger"
 _NOT_A_LINE: Final = "this is not a line of an evidence ledger"
 
 
@@ -246,145 +245,145 @@ class _Chain:
     """Follow the chain and collect its problems."""
 
     def __init__(self, head: str | None, after: str | None) -> None:
-        self.checked = Verification()
+        self.verification = Verification()
         self._head = head
         self._after = after
         self._head_number: int | None = None
         self._previous: str | None = after or NO_PREVIOUS  # None: unknown, because a line was too long
         self._number: int | None = None if after else 0  # of the line before; None: unknown
-        self._place = ("", 0)  # of the line before
-        self._carriage_returns = 0  # lines of the file that end in CRLF
+        self._last_place = ("", 0)  # of the line before
+        self._carriage_returns = 0  # number of lines of the file that end in CRLF
         if head is not None and head == after:
-            self.checked.since_head = self._head_number = 0
+            self.verification.since_head = self._head_number = 0
 
     def file(self, name: str, file: LedgerFile) -> None:
         """Verify the lines of one file."""
-        self.checked.files.append(name)
+        self.verification.files.append(name)
         self._carriage_returns = 0
-        place, left = 0, file.size()  # lines that are appended meanwhile are not read
+        line_number, left = 0, file.size()  # lines that are appended meanwhile are not read
         try:
             while line := file.readline(min(left, LINE_MAX + 1)):
-                place, left = place + 1, left - len(line)
-                if place == 1:
-                    if wrong := wrong_content(line[:64]):
-                        self._problem(name, 0, "form", "JSON Lines in UTF-8", _without_verb(wrong), f"the file {wrong}")
+                line_number, left = line_number + 1, left - len(line)
+                if line_number == 1:
+                    if problem := wrong_content(line[:64]):
+                        self._problem(
+                            name, 0, "form", "JSON Lines in UTF-8", _to_noun_phrase(problem), f"the file {problem}"
+                        )
                         self._previous = self._number = None
                         return
                     line = self._without_mark(name, line)
                 if len(line) > LINE_MAX:
                     got = f"a line of more than {LINE_MAX} bytes"
-                    self._problem(name, place, "form", _A_LINE, got, _NOT_A_LINE)
+                    self._problem(name, line_number, "form", _LEDGER_LINE, got, _NOT_A_LINE)
                     while line and not line.endswith(b"\n"):
                         line = file.readline(min(left, LINE_MAX))
                         left -= len(line)
                     self._previous = self._number = None
                     continue
-                self._line(name, place, line)
+                self._line(name, line_number, line)
         except DamageError as damage:
             message = "the file cannot be read from this line on"
-            self._problem(name, place + 1, "torn", "readable data", str(damage), message)
+            self._problem(name, line_number + 1, "torn", "readable data", str(damage), message)
         if self._carriage_returns:
-            got = f"CRLF (a carriage return and a line feed) in {self._carriage_returns} of {place} lines"
+            got = f"CRLF (a carriage return and a line feed) in {self._carriage_returns} of {line_number} lines"
             message = (
-                "the line ends were changed to CRLF, as some editors, Git's autocrlf and text-mode transfers do;"
-                r" restore them with: sed 's/\r$//' FILE > RESTORED"
+                "the line endings were changed to CRLF, as some editors, Git's autocrlf and text-mode transfers do;"
+                r" restore them: sed 's/\r$//' FILE > RESTORED"
             )
-            self._problem(name, 0, LINE_ENDS, "LF (a line feed) at the end of each line", got, message)
+            self._problem(name, 0, LINE_ENDINGS, "LF (a line feed) at the end of each line", got, message)
 
     def _without_mark(self, name: str, line: bytes) -> bytes:
         """Remove a byte order mark from the first line and report it as a problem of the file."""
         if not line.startswith(codecs.BOM_UTF8):
             return line
-        message = (
-            "a byte order mark was added to the file, as some editors do; remove it with `tail -c +4 FILE > RESTORED`"
-        )
+        message = "a byte order mark was added to the file, as some editors do; remove it: tail -c +4 FILE > RESTORED"
         self._problem(name, 0, "form", "no byte order mark", "a byte order mark at the beginning", message)
         return line[len(codecs.BOM_UTF8) :]
 
-    def _line(self, name: str, place: int, line: bytes) -> None:
-        if line.endswith(b"}\r\n"):  # JSON escapes the carriage returns of texts
+    def _line(self, name: str, line_number: int, line: bytes) -> None:
+        if line.endswith(b"}\r\n"):  # JSON escapes the carriage returns in texts
             self._carriage_returns += 1
             line = line[:-2] + b"\n"
-        read = read_line(line)
+        parsed = read_line(line)
         if not line.endswith(b"\n"):
-            got = f"{len(line)} bytes without a line end"
+            got = f"{len(line)} bytes without a newline"
             message = "the line is cut off: its writer was killed or the file was truncated; the next writer repairs it"
-            self._problem(name, place, "torn", "a line end", got, message)
+            self._problem(name, line_number, "torn", "a newline at the end", got, message)
             return
-        checked, digest = self.checked, digest_of(line)
-        if isinstance(read, str):
-            self._problem(name, place, "form", _A_LINE, read, _NOT_A_LINE)
-            self._previous, self._place = digest, (name, place)
+        verification, digest = self.verification, digest_of(line)
+        if isinstance(parsed, str):
+            self._problem(name, line_number, "form", _LEDGER_LINE, parsed, _NOT_A_LINE)
+            self._previous, self._last_place = digest, (name, line_number)
             self._number = None if self._number is None else self._number + 1
             return
-        self._link(name, place, read)
-        checked.lines += 1
-        checked.number, checked.head = read.number, digest
-        if checked.since_head is not None:
-            checked.since_head += 1
+        self._link(name, line_number, parsed)
+        verification.lines += 1
+        verification.number, verification.head = parsed.number, digest
+        if verification.since_head is not None:
+            verification.since_head += 1
         if digest == self._head:
-            checked.since_head, self._head_number = 0, read.number
-        if read.repair is not None:
-            checked.repair_count += 1
-            if len(checked.repairs) < LISTED:
-                checked.repairs.append(Repair(name, place, read.repair.bytes))
-        self._previous, self._number, self._place = digest, read.number, (name, place)
+            verification.since_head, self._head_number = 0, parsed.number
+        if parsed.repair is not None:
+            verification.repair_count += 1
+            if len(verification.repairs) < LISTED_MAX:
+                verification.repairs.append(Repair(name, line_number, parsed.repair.bytes))
+        self._previous, self._number, self._last_place = digest, parsed.number, (name, line_number)
 
-    def _link(self, name: str, place: int, read: Line) -> None:
+    def _link(self, name: str, line_number: int, parsed: Line) -> None:
         """Compare a line with the one before it."""
-        if self._number == 0 and read.number != 1 and not self._place[1]:
-            continues, advice = "earlier lines are missing", "name the files that contain them"
-            if read.continues:
-                continues, advice = f"this file continues {read.continues!r}", "name that file too"
+        if self._number == 0 and parsed.number != 1 and not self._last_place[1]:
+            continues, hint = "earlier lines are missing", "name the files that contain them"
+            if parsed.continues:
+                continues, hint = f"this file continues {parsed.continues!r}", "name that file too"
             message = (
-                f"this is not the first line of the ledger: {continues}; {advice}, or give --after with the digest of "
+                f"this is not the first line of the ledger: {continues}; {hint}, or pass --after with the digest of "
                 "the line before this one"
             )
-            self._problem(name, place, "beginning", "number 1", f"number {read.number}", message)
-        elif self._number is not None and read.number != self._number + 1:
-            self._wrong_number(name, place, read.number, self._number + 1)
-        elif self._previous is not None and read.previous != self._previous:
-            if not self._place[1]:
+            self._problem(name, line_number, "beginning", "number 1", f"number {parsed.number}", message)
+        elif self._number is not None and parsed.number != self._number + 1:
+            self._wrong_number(name, line_number, parsed.number, self._number + 1)
+        elif self._previous is not None and parsed.previous != self._previous:
+            if not self._last_place[1]:
                 message = "this is line number 1, but its `previous` is the digest of another line"
                 if self._after:
-                    message = "this line does not follow the line whose digest --after gives"
-                self._problem(name, place, "beginning", self._previous, read.previous, message)
+                    message = "this line does not follow the line with the digest that --after names"
+                self._problem(name, line_number, "beginning", self._previous, parsed.previous, message)
                 return
-            file, before = self._place
+            file, before = self._last_place
             where = f"line {before}" if file == name else f"line {before} of {file}"
             message = f"the chain is broken: this line or {where} was changed after it was written"
-            self._problem(name, place, "changed", self._previous, read.previous, message)
+            self._problem(name, line_number, "changed", self._previous, parsed.previous, message)
 
-    def _wrong_number(self, name: str, place: int, number: int, expected: int) -> None:
+    def _wrong_number(self, name: str, line_number: int, number: int, expected: int) -> None:
         if number > expected:
-            gone = f"number {expected} is" if number == expected + 1 else f"numbers {expected} to {number - 1} are"
-            kind, message = "missing", f"the chain is broken: {gone} missing before this line"
+            missing = f"number {expected} is" if number == expected + 1 else f"numbers {expected} to {number - 1} are"
+            kind, message = "missing", f"the chain is broken: {missing} missing before this line"
         else:
             kind, message = "order", "the chain is broken: this line is a duplicate, was moved or was inserted"
-        self._problem(name, place, kind, f"number {expected}", f"number {number}", message)
+        self._problem(name, line_number, kind, f"number {expected}", f"number {number}", message)
 
     def end(self, records: int | None) -> None:
-        """Compare with the digest and the number that were stored elsewhere."""
-        checked = self.checked
-        name = checked.files[-1] if checked.files else ""
+        """Compare the chain with the digest and the number that were stored elsewhere."""
+        verification = self.verification
+        name = verification.files[-1] if verification.files else ""
         if self._head is not None and self._head_number is None:
             message = "no line has the given digest: the ledger was shortened, or all lines up to its end were changed"
-            self._problem(name, 0, "head", self._head, checked.head or "no line", message)
+            self._problem(name, 0, "head", self._head, verification.head or "no line", message)
         elif self._head is not None and records is not None:
             # 0: the digest is that of --after, whose number is unknown.
             if self._head_number and self._head_number != records:
                 message = "the line with the given digest has another number"
                 self._problem(name, 0, "records", f"number {records}", f"number {self._head_number}", message)
-        elif records is not None and checked.number < records:
+        elif records is not None and verification.number < records:
             message = "the ledger was shortened"
-            self._problem(name, 0, "records", f"{records} lines or more", f"{checked.number} lines", message)
+            self._problem(name, 0, "records", f"{records} lines or more", f"{verification.number} lines", message)
 
     def _problem(self, file: str, line: int, kind: str, expected: str, got: str, message: str) -> None:
-        self.checked.problem_count += 1
-        if len(self.checked.problems) < LISTED:
-            self.checked.problems.append(Problem(file, line, kind, expected, got, message))
+        self.verification.problem_count += 1
+        if len(self.verification.problems) < LISTED_MAX:
+            self.verification.problems.append(Problem(file, line, kind, expected, got, message))
 
 
 def kinds_of(problems: Iterable[Problem]) -> list[str]:
-    """Return the kinds of the problems, each once, in the order found."""
+    """Return the distinct kinds of the problems, in the order in which they were found."""
     return list(dict.fromkeys(problem.kind for problem in problems))

@@ -12,7 +12,7 @@ from nomyo_attest.audit.record import AppraisedRecord, OutsideWindow, RecordAppr
 from nomyo_attest.audit.row import Row, encode_row
 from nomyo_attest.errors import EvidenceError
 from nomyo_attest.evidence.strict_json import parse_json
-from nomyo_attest.ledger.line import LEDGER_FORMAT, Recorded, recorded_of
+from nomyo_attest.ledger.line import LEDGER_FORMAT, Recording, read_recording
 from nomyo_attest.testing import Forge
 
 FORGE = Forge(key="p256", processed_at=5)
@@ -101,7 +101,7 @@ def test_a_recording_that_no_writer_makes_is_malformed_evidence_and_is_appraised
     changes: dict[str, Any], where: str
 ) -> None:
     with pytest.raises(EvidenceError) as caught:
-        recorded_of(json.loads(line(**changes)))
+        read_recording(json.loads(line(**changes)))
     assert caught.value.where == where
     row = row_of(line(**changes), since=AT + 1, until=AT + 2)
     assert (row.verdict, row.failed) == ("contraindicated", ["evidence.form"])
@@ -111,7 +111,7 @@ def test_a_recording_that_no_writer_makes_is_malformed_evidence_and_is_appraised
 def test_a_recording_that_is_given_twice_is_malformed_evidence(key: str) -> None:
     text = line().replace(f'"{key}"'.encode(), f'"{key}": null, "{key}"'.encode(), 1)
     with pytest.raises(EvidenceError, match="duplicate"):
-        recorded_of(parse_json(text))
+        read_recording(parse_json(text))
     assert row_of(text).verdict == "contraindicated"
 
 
@@ -145,7 +145,7 @@ def test_a_verdict_with_a_recording_that_no_audit_writes_is_malformed_evidence(c
 
 
 def test_a_line_that_says_nothing_about_its_recording_has_an_empty_one() -> None:
-    assert recorded_of({}) == Recorded(None, None, None)
+    assert read_recording({}) == Recording(None, None, None)
 
 
 @pytest.mark.parametrize("key", ["client", "result", "whole", "number", "previous"])

@@ -300,7 +300,7 @@ def test_a_byte_order_mark_is_named_and_the_lines_are_verified_all_the_same(line
     assert ran.status == 1
     document = ran.json()
     assert (document["lines"], document["head"], document["problem_count"]) == (5, digest_of(lines[-1]), 1)
-    assert "`tail -c +4 FILE > RESTORED`" in document["problems"][0]["message"]
+    assert "tail -c +4 FILE > RESTORED" in document["problems"][0]["message"]
     lines[1] = lines[1].replace(b"recorded_at", b"recorded_AT")
     Path("bom.jsonl").write_bytes(b"\xef\xbb\xbf" + b"".join(lines))
     assert run("ledger", "verify", "bom.jsonl", "--format", "json").json()["problem_count"] > 1

@@ -403,8 +403,8 @@ def test_no_file_is_overwritten_by_one_that_is_moved_aside(
     mine.write_text("mine")
     if not seen:  # it appears when the folder has been looked at
         looks: Iterator[list[Path]] = iter([[], []])
-        real = files.numbered
-        monkeypatch.setattr(files, "numbered", lambda path: next(looks, None) or real(path))
+        real = files.find_full_files
+        monkeypatch.setattr(files, "find_full_files", lambda path: next(looks, None) or real(path))
     na.EvidenceLog(path, rotate_bytes=1).append(SMALL)
     assert mine.read_text() == "mine"
     assert records(path)[0]["continues"] == "evidence.0002.jsonl"
