@@ -278,10 +278,11 @@ def _learn(step: Step, style: TextStyle) -> list[str]:
 
 
 def _affirm(step: Step, style: TextStyle) -> list[str]:
-    line = f"  {verdict_line(step.facts['result'], style)}"
+    narrower = style._replace(width=style.width - 2)
+    lines = [f"  {line}" for line in verdict_line(step.facts["result"], narrower).splitlines()]
     if step.facts["completion"] is None:
-        return [line]
-    return [line, *style.wrap(f'Released: "{sanitize(step.facts["completion"])}"', "  ")]
+        return lines
+    return [*lines, *style.wrap(f'Released: "{sanitize(step.facts["completion"])}"', "  ")]
 
 
 def _boot(_: Step, style: TextStyle) -> list[str]:

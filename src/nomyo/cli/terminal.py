@@ -78,7 +78,7 @@ NOT_APPRAISED = "not appraised: without --policy nothing is known about the serv
 
 
 def verdict_line(result: Mapping[str, Any], style: TextStyle) -> str:
-    """Format an attestation result in its JSON form as one line."""
+    """Format an attestation result in its JSON form as one line. On a terminal, a long line is broken."""
     from nomyo_attest.appraisal import Verdict
     from nomyo_attest.report.explain import VERDICT_INKS
     from nomyo_attest.report.formatting import excerpt
@@ -86,9 +86,13 @@ def verdict_line(result: Mapping[str, Any], style: TextStyle) -> str:
     verdict = Verdict(result["verdict"])
     policy = f"policy {excerpt(result['policy']['id'], 40)} ({result['policy']['digest'][:11]}…)"
     trust = f"AIK trust: {result['trust']}" if result["aik"]["name"] else "AIK trust: no AIK"
-    line = f"{style.paint(verdict.value, VERDICT_INKS[verdict])}   {policy}   {trust}"
+    parts = [policy, trust]
     softened = [row["rule"] for row in result["findings"] if row["requirement"] == "warn" and row["outcome"] != "pass"]
-    return f"{line}   warnings: {', '.join(softened)}" if softened else line
+    if softened:
+        parts.append(f"warnings: {', '.join(softened)}")
+    length = sum(3 + len(part) for part in (verdict.value, *parts)) - 3
+    gap = f"\n{' ' * (len(verdict.value) + 3)}" if style.terminal and length > style.width else "   "
+    return f"{style.paint(verdict.value, VERDICT_INKS[verdict])}   {gap.join(parts)}"
 
 
 def refusal_text(result: AttestationResult, policy: AppraisalPolicy, style: TextStyle) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from typing import Final
 
@@ -36,6 +37,9 @@ EXIT_PIPE_CLOSED: Final = 141
 
 DEFAULT_PROGRAM: Final = "nomyo-attest"
 
+_COMMAND: Final = re.compile(r"`[^`]*`|\b(?:nomyo|nomyo-attest|chmod|tail|pip|mkdir|cd) [^;,()]*")
+"""A command in a message, or the part of a sentence that begins with the name of a program."""
+
 
 class CommandError(NomyoAttestError):
     """A command cannot continue. The message is one line: the place, the problem and a hint.
@@ -50,8 +54,26 @@ class CommandError(NomyoAttestError):
 
 
 def print_error(text: str, program: str = DEFAULT_PROGRAM) -> None:
-    """Print one line on standard error, sanitized, after the program's name."""
-    print_stderr(f"{program}: {sanitize(text)}")
+    """Print a message on standard error, sanitized, after the program's name.
+
+    It is one line; on a terminal, a long one is broken.
+    """
+    line = f"{program}: {sanitize(text)}"
+    if sys.stderr is not None and sys.stderr.isatty():
+        line = _break_line(line)
+    print_stderr(line)
+
+
+def _break_line(line: str) -> str:
+    """Break a message at blanks. Commands and names are not broken, so that they can be copied."""
+    import textwrap
+
+    from nomyo_attest.cli.console import text_style
+
+    glued = _COMMAND.sub(lambda command: command[0].replace(" ", "\0"), line)  # no sanitized text contains NUL
+    width = text_style(stream=sys.stderr).width
+    lines = textwrap.wrap(glued, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    return "\n".join(lines).replace("\0", " ")
 
 
 def print_stderr(text: str) -> None:

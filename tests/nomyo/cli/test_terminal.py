@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nomyo.cli.terminal import _CI_VARIABLES, escape_controls, print_completion
+from nomyo.cli.terminal import _CI_VARIABLES, escape_controls, print_completion, verdict_line
+from nomyo_attest.report.formatting import TextStyle
 
 
 @pytest.mark.parametrize(
@@ -110,3 +111,20 @@ def test_a_pipe_in_a_ci_job_may_be_its_log(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 _EMBEDDING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def test_a_long_verdict_is_broken_on_a_terminal_alone() -> None:
+    warned = {"rule": "pcr.values", "requirement": "warn", "outcome": "fail"}
+    result = {
+        "verdict": "warning",
+        "policy": {"id": "p" * 40, "digest": "sha256:0123456789"},
+        "trust": "self_asserted",
+        "aik": {"name": "000b"},
+        "findings": [warned],
+    }
+    line = verdict_line(result, TextStyle())
+    assert "\n" not in line
+    assert verdict_line(result, TextStyle(width=200, terminal=True)) == line
+    broken = verdict_line(result, TextStyle(terminal=True)).splitlines()
+    assert "   ".join(part.strip() for part in broken) == line
+    assert max(map(len, broken)) <= 80
