@@ -1,11 +1,11 @@
-"""Import tpm2-pytss, which only this module imports, and define the errors of this package.
+"""Import tpm2-pytss and define the errors of this package. No other module imports tpm2-pytss.
 
 ::
 
     AttesterError                        nomyo_attest.errors
     ├── MissingExtraError (ImportError)  the extra `tpm`, or the TPM2 software stack, is not installed
     ├── SoftwareTPMError                 swtpm cannot be started, or exited
-    └── UnsupportedByTPMError            this TPM has no such bank, PCR, key size or hash
+    └── UnsupportedByTPMError            this TPM does not have the bank, PCR, key size or hash
 """
 
 from __future__ import annotations

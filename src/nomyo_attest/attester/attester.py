@@ -19,7 +19,7 @@ from nomyo_attest.attester.keys import AIK_ATTRIBUTES, Aik, KeyKind, new_aik
 from nomyo_attest.attester.pcrs import (
     PcrValues,
     Selection,
-    parse_selection,
+    parse_quote_selection,
     pcr_digest,
     selection_structure,
     selection_text,
@@ -28,7 +28,7 @@ from nomyo_attest.errors import AttesterError, EvidenceError
 from nomyo_attest.evidence.response import check_payload_id
 
 NONCE_BYTES: Final = 16
-"""Size of the quote's extraData: the first half of a SHA-256."""
+"""Size of the quote's extraData: the first half of a SHA-256 digest."""
 
 
 class TpmAttestation(TypedDict):
@@ -87,7 +87,8 @@ def response(
     claims: Mapping[str, Any] | None = None,
     created: int | None = None,
 ) -> dict[str, Any]:
-    """Build a chat completion with `block` as its `_metadata.tpm_attestation`, as a client gets it after decryption.
+    """Build a chat completion with `block` as its `_metadata.tpm_attestation`, as a client receives it after
+    decryption.
 
     Args:
         block: the block that `Attester.attest` returned for this payload id.
@@ -96,12 +97,12 @@ def response(
         content: the text of the completion.
         security_tier: ``"standard"``, ``"high"`` or ``"maximum"``; an unsigned claim of the server.
         claims: unsigned claims for `_metadata` that replace the defaults: no memory protection, no GPU.
-        created: Unix time in seconds; None for now.
+        created: Unix time in seconds; None for the current time.
     """
-    moment = int(time.time()) if created is None else created
+    created = int(time.time()) if created is None else created
     metadata: dict[str, Any] = {
         "payload_id": payload_id,
-        "processed_at": moment,
+        "processed_at": created,
         "is_encrypted": True,
         "response_status": "success",
         "security_tier": security_tier,
@@ -118,7 +119,7 @@ def response(
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
-        "created": moment,
+        "created": created,
         "model": model,
         "choices": [{"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
@@ -149,7 +150,7 @@ class Attester:
 
         Args:
             where: ``"device:/dev/tpmrm0"``; ``"swtpm"`` for a fresh software TPM that lives as long as the Attester;
-                any other TCTI string, such as ``"swtpm:path=/run/tpm/socket"``. None for this machine's TPM device, but
+                any other TCTI string, such as ``"swtpm:path=/run/tpm/socket"``. None means this machine's TPM device,
                 never a software TPM, whose evidence says nothing about the machine.
 
         Raises:
@@ -166,7 +167,7 @@ class Attester:
         self.close()
 
     def close(self) -> None:
-        """Close the connection, and stop the software TPM if `open` started one. Closing again does nothing."""
+        """Close the connection, and stop the software TPM if `open` started one. Closing it again does nothing."""
         self.connection.close()
 
     def attest(
@@ -182,11 +183,12 @@ class Attester:
 
         Args:
             payload_id: the payload id of the request; the quote's extraData is SHA-256(payload_id as UTF-8)[:16].
-            pcrs: banks and indices, see `parse_selection`.
-            key: the type of the AIK, see `KeyKind.parse`. A hardware TPM needs seconds for an RSA key, less for P-256.
-            hierarchy: the hierarchy of the AIK, a primary key: ``"endorsement"``, ``"owner"``, ``"platform"`` or
-                ``"null"``.
-            child_of_ek: create the AIK as a child of the endorsement key instead, like a certified AIK; only with
+            pcrs: banks and indices; see `parse_quote_selection`.
+            key: the type of the AIK; see `KeyKind.parse`. A hardware TPM takes seconds to create an RSA key, and less
+                for P-256.
+            hierarchy: the hierarchy in which the AIK is a primary key: ``"endorsement"``, ``"owner"``, ``"platform"``
+                or ``"null"``.
+            child_of_ek: create the AIK as a child of the endorsement key instead, like a certified AIK; requires
                 ``"endorsement"``.
 
         Returns:
@@ -197,7 +199,7 @@ class Attester:
                 for a bank, PCR or type of key that this TPM does not have.
         """
         data = qualifying_data(payload_id)
-        selection = parse_selection(pcrs)
+        selection = parse_quote_selection(pcrs)
         tpm_pcrs.require_pcrs(self.connection, selection)
         with self.aik(KeyKind.parse(key), hierarchy=hierarchy, child_of_ek=child_of_ek) as aik:
             values, quoted, signature = self.read_and_quote(aik, selection, data)
@@ -219,11 +221,11 @@ class Attester:
 
     @property
     def banks(self) -> Selection:
-        """Return the allocated PCR banks and their indices. Raises `AttesterError`."""
+        """The allocated PCR banks and their indices. Raises `AttesterError`."""
         return tpm_pcrs.banks(self.connection)
 
     def read_pcrs(self, selection: Selection) -> PcrValues:
-        """Read the selected PCRs; the update counter shows that none changed meanwhile. Raises `AttesterError`."""
+        """Read the selected PCRs, none of which changed while they were read. Raises `AttesterError`."""
         return tpm_pcrs.read_pcrs(self.connection, selection)
 
     def quote(self, aik: Aik, selection: Selection, data: bytes) -> tuple[bytes, bytes]:
@@ -238,7 +240,7 @@ class Attester:
     def read_and_quote(self, aik: Aik, selection: Selection, data: bytes) -> tuple[PcrValues, bytes, bytes]:
         """Return PCR values with a TPMS_ATTEST and TPMT_SIGNATURE over them; retry if a PCR changed in between.
 
-        Raises `AttesterError`, also if PCRs changed in eight attempts.
+        Raises `AttesterError`, also if PCRs changed in each of eight attempts.
         """
         for _ in range(tpm_pcrs.ATTEMPTS):
             values = self.read_pcrs(selection)
@@ -252,16 +254,16 @@ class Attester:
         )
 
     def extend(self, pcr: int, digests: Mapping[str, bytes]) -> None:
-        """Extend one PCR of each bank in `digests` (TPM2_PCR_Extend); other banks do not change.
+        """Extend one PCR in each bank of `digests` (TPM2_PCR_Extend); other banks do not change.
 
-        For tests and demonstrations: on a device it changes the machine's evidence until the next reboot. Raises
+        For tests and demonstrations: on a device, this changes the machine's evidence until the next reboot. Raises
         `AttesterError`.
         """
         tpm_pcrs.extend(self.connection, pcr, digests)
 
     def measure(self, pcr: int, event: bytes) -> None:
-        """Extend each SHA-1 and SHA-2 bank with its hash of `event`, as firmware does; for tests, like `extend`.
+        """Extend a PCR in each SHA-1 and SHA-2 bank with the bank's hash of `event`, as firmware does.
 
-        Raises `AttesterError`.
+        For tests and demonstrations, like `extend`. Raises `AttesterError`.
         """
         tpm_pcrs.measure(self.connection, pcr, event)

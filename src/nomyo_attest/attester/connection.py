@@ -24,14 +24,13 @@ from nomyo_attest.attester._tss import ESAPI, TPM2_RC, TPM2_SU, SoftwareTPMError
 from nomyo_attest.errors import AttesterError
 
 START_SECONDS: Final = 10.0
-"""How long to wait for swtpm to accept connections. It takes 10 ms, or a hundred times that on a busy machine."""
+"""How long to wait for swtpm to accept connections: usually 10 ms, and about 1 s on a busy machine."""
 
 STOP_SECONDS: Final = 5.0
 """How long to wait for swtpm to exit after SIGTERM before killing it."""
 
 SOCKET_PATH_MAX: Final = 100
-"""The longest socket path in bytes: sockaddr_un has 108 on Linux and 104 on the BSDs, including a NUL."""
-
+"""Maximum bytes of a socket path. The limit is 108 on Linux and 104 on the BSDs, including a NUL."""
 
 _TEMPORARY_HINT: Final = "set TMPDIR to a folder with free space that you can write to"
 
@@ -46,13 +45,14 @@ class SoftwareTPM:
             ...
 
     The process is stopped and the directory removed when the context ends, when `stop` is called, or when the
-    interpreter exits. Only if the Python process is killed does swtpm keep running.
+    interpreter exits. If the Python process is killed, swtpm keeps running.
 
     Args:
         program: name or path of the swtpm program.
 
     Raises:
-        SoftwareTPMError: on entering the context, if swtpm is not installed, exits, or does not respond in 10 seconds.
+        SoftwareTPMError: on entering the context, if swtpm is not installed, exits, or does not respond within 10
+            seconds.
     """
 
     def __init__(self, program: str = "swtpm") -> None:
@@ -76,7 +76,10 @@ class SoftwareTPM:
         return f"swtpm:path={self._socket}"
 
     def exit_status(self, within: float = 0.0) -> int | None:
-        """Return swtpm's exit status, negative for a signal; None if it runs `within` seconds longer, or never ran."""
+        """Return swtpm's exit status, negative for a signal.
+
+        None if it never ran, or still runs after `within` seconds.
+        """
         if self._process is None:
             return None
         try:
@@ -134,17 +137,17 @@ def software_tpm_version(program: str = "swtpm") -> str:
     """Return the version that swtpm reports, e.g. ``"0.7.1"``. Raises `SoftwareTPMError` if it cannot be run."""
     try:
         command = [_find(program), "--version"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=START_SECONDS)
+        completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=START_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         raise SoftwareTPMError(f"{program!r} cannot be run: {error}") from error
     # The output is: TPM emulator version 0.7.1, Copyright (c) 2014-2021 IBM Corp.
-    return done.stdout.partition("version ")[2].partition(",")[0].strip() or "unknown"
+    return completed.stdout.partition("version ")[2].partition(",")[0].strip() or "unknown"
 
 
 def _find(program: str) -> str:
     """Return the path of a program, looked up in the absolute folders of PATH only.
 
-    An empty or relative entry of PATH could start a program that came with the evidence.
+    An empty or relative entry of PATH could find a program that came with the evidence.
 
     Raises:
         SoftwareTPMError: the program is not found.
@@ -176,14 +179,14 @@ def _private_directory() -> Path:
 
 
 def _spawn(program: str, directory: Path) -> subprocess.Popen[bytes]:
-    """Start swtpm with its state, sockets and log in `directory`, and wait until it can be reached."""
+    """Start swtpm with its state, sockets and log in `directory`, and wait until it accepts connections."""
     server = directory / "tpm"
     control = directory / "tpm.ctrl"  # the TCTI expects the control channel at the server's path with .ctrl appended
     log = directory / "log"
     command = [program, "socket", "--tpm2", "--flags", "startup-clear", "--tpmstate", f"dir={directory}"]
     command += ["--server", f"type=unixio,path={server}", "--ctrl", f"type=unixio,path={control}"]
     try:
-        log.unlink(missing_ok=True)  # from an earlier start, after `power_cycle`
+        log.unlink(missing_ok=True)  # left by the process before `power_cycle`
         output = as_file(Access.NEW.open(log), Access.NEW)
     except OSError as error:
         raise SoftwareTPMError(f"{log}: cannot be written: {error.strerror}; {_TEMPORARY_HINT}") from error
@@ -194,20 +197,20 @@ def _spawn(program: str, directory: Path) -> subprocess.Popen[bytes]:
             raise SoftwareTPMError(f"{program!r} cannot be run: {error}") from error
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not (_listens(control) and _listens(server)):
+        while not (_accepts_connections(control) and _accepts_connections(server)):
             if process.poll() is not None:
                 raise SoftwareTPMError(f"swtpm exited with status {process.returncode} while starting: {_tail(log)}")
             if time.monotonic() > deadline:
                 raise SoftwareTPMError(f"swtpm did not respond within {START_SECONDS:g} s: {_tail(log)}")
             time.sleep(0.002)
     except BaseException:
-        _end(process)
+        _stop_process(process)
         raise
     return process
 
 
-def _listens(path: Path) -> bool:
-    """Whether a process listens on a Unix socket; the socket's file exists a moment earlier."""
+def _accepts_connections(path: Path) -> bool:
+    """Whether a process listens on a Unix socket, whose file exists a moment before that."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
@@ -216,7 +219,7 @@ def _listens(path: Path) -> bool:
     return True
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _stop_process(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(STOP_SECONDS)
@@ -228,12 +231,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _clean_up(process: subprocess.Popen[bytes], directory: Path, owner: int) -> None:
     if os.getpid() != owner:  # a forked child must not stop its parent's TPM
         return
-    _end(process)
+    _stop_process(process)
     shutil.rmtree(directory, ignore_errors=True)
 
 
 def _tail(log: Path) -> str:
-    """Return the last lines of swtpm's log; a hint if there are none, because the log may not be writable."""
+    """Return the last lines of swtpm's log; a hint if it is empty, because swtpm may be unable to write it."""
     lines = log.read_text(errors="replace").splitlines()[-3:]
     return " / ".join(lines) or f"it logged nothing; if {log.parent} is on a full file system, {_TEMPORARY_HINT}"
 
@@ -241,7 +244,7 @@ def _tail(log: Path) -> str:
 Kind: TypeAlias = Literal["device", "swtpm", "tcti"]
 
 DEVICES: Final = ("/dev/tpmrm0", "/dev/tpm0")
-"""The TPM devices of Linux: with the kernel's resource manager, and without it, for one program at a time."""
+"""The TPM devices of Linux: with the kernel's resource manager; and without it, for one program at a time."""
 
 # TSS2_TCTI_RC_LAYER (TCG TSS 2.0 Overview, response codes): the connection to the TPM failed, not the TPM.
 _TCTI_LAYER: Final = 0xA0000
@@ -299,7 +302,7 @@ class Connection:
         return cls(f"device:{path}", "device")
 
     def close(self) -> None:
-        """End the connection, and the software TPM if `open` started one. Closing twice does nothing."""
+        """Close the connection, and stop the software TPM if `open` started one. Closing it again does nothing."""
         try:
             self.esapi.close()
         finally:
@@ -307,13 +310,13 @@ class Connection:
                 self._software.stop()
 
     @contextmanager
-    def command(self, what: str) -> Iterator[None]:
-        """Convert a TSS error in the context to an `AttesterError` with `what`, the TPM's message and its code."""
+    def command(self, name: str) -> Iterator[None]:
+        """Convert a TSS error in the context to an `AttesterError` with the command's name, message and code."""
         try:
             yield
         except TSS2_Exception as error:
             code = int(error.rc)
-            message = f"{what}: {error} (code 0x{code:x})"
+            message = f"{name}: {error} (code 0x{code:x})"
             if self._software is not None and code & 0xFF0000 == _TCTI_LAYER:
                 status = self._software.exit_status(within=1.0)
                 if status is not None:
@@ -322,18 +325,18 @@ class Connection:
 
     @contextmanager
     def flushed(self, handle: int) -> Iterator[None]:
-        """Flush a transient object or session when the context ends, with or without an error."""
+        """Flush a transient object or session when the context ends, whether or not it raises."""
         try:
             yield
         except BaseException:
-            with suppress(TSS2_Exception):  # report the first failure, not this one
+            with suppress(TSS2_Exception):  # report the original error
                 self.esapi.flush_context(handle)
             raise
         with self.command("TPM2_FlushContext"):
             self.esapi.flush_context(handle)
 
     def _start_up(self) -> None:
-        """Run a command that every TPM supports; if the TPM has not been started, send TPM2_Startup."""
+        """Run a command that every TPM supports; send TPM2_Startup if the TPM reports that it is not initialized."""
         try:
             with self.command("TPM2_GetRandom"):
                 self.esapi.get_random(1)

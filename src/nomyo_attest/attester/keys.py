@@ -1,4 +1,4 @@
-"""Attestation keys: types, templates, and creation in a TPM until a context ends."""
+"""Attestation keys: their types, their templates, and keys that exist in a TPM until a context ends."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ AIK_ATTRIBUTES: Final = (
     | TPMA_OBJECT.RESTRICTED
     | TPMA_OBJECT.SIGN_ENCRYPT
 )
-"""Attributes of an attestation key: made in this TPM, bound to it, able to sign only what the TPM itself states."""
+"""Attributes of an attestation key: generated in this TPM, bound to it, restricted to signing the TPM's statements."""
 
 HIERARCHIES: Final = ("endorsement", "owner", "platform", "null")
-"""The hierarchies of a TPM, by the names policies use."""
+"""The hierarchies of a TPM, by their names in policies."""
 
 _FAMILIES: Final = {"rsa2048": "rsa", "rsa3072": "rsa", "rsa4096": "rsa", "p256": "ecc", "p384": "ecc", "p521": "ecc"}
 _SCHEMES: Final = {"rsa": ("rsassa", "rsapss"), "ecc": ("ecdsa",)}
-_HASHES: Final = ("sha1", "sha256", "sha384", "sha512")  # hashlib has them on every machine; the PCR digest needs one
-_DEFAULT_HASHES: Final = {"p384": "sha384", "p521": "sha512"}  # as strong as the curve; sha256 for all others
+_HASHES: Final = ("sha1", "sha256", "sha384", "sha512")  # every build of hashlib has them, for the PCR digest
+_DEFAULT_HASHES: Final = {"p384": "sha384", "p521": "sha512"}  # as strong as the curve; sha256 for all other algorithms
 
 _EK_ATTRIBUTES: Final = (
     TPMA_OBJECT.FIXED_TPM
@@ -59,13 +59,13 @@ _EK_POLICY: Final = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520
 
 @dataclass(frozen=True, slots=True)
 class KeyKind:
-    """The kind of an attestation key.
+    """The type of an attestation key.
 
     Attributes:
-        algorithm: ``"rsa"`` with the size in bits of its modulus, or ``"p"`` with that of its NIST curve, as in
-            ``"rsa2048"``, ``"p256"``.
+        algorithm: ``"rsa"`` and the size of the modulus in bits, such as ``"rsa2048"``; or a NIST curve, such as
+            ``"p256"``.
         scheme: ``"rsassa"``, ``"rsapss"`` or ``"ecdsa"``.
-        hash: hash of the scheme, and so of the PCR digest: ``"sha256"``.
+        hash: the hash of the scheme and therefore of the PCR digest, such as ``"sha256"``.
     """
 
     algorithm: str
@@ -74,10 +74,10 @@ class KeyKind:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``algorithm[-scheme][-hash]``: ``"rsa2048"``, ``"rsa3072-rsapss"``, ``"p384-ecdsa-sha384"``.
+        """Parse ``algorithm[-scheme][-hash]``: ``"rsa2048"``, ``"rsa3072-rsapss"``, ``"p384-ecdsa-sha384"``.
 
-        By default, the scheme is RSASSA or ECDSA, and the hash SHA-256, SHA-384 for P-384 and SHA-512 for P-521.
-        Raises `AttesterError`.
+        The default scheme is RSASSA or ECDSA. The default hash is SHA-384 for P-384, SHA-512 for P-521, and otherwise
+        SHA-256. Raises `AttesterError`.
         """
         algorithm, *rest = text.split("-")
         if algorithm not in _FAMILIES:
@@ -98,7 +98,7 @@ class KeyKind:
         """Return the TPM2B_PUBLIC from which a TPM creates a signing key of this type, with nameAlg SHA-256.
 
         A TPM derives a primary key from the hierarchy's seed and the template (Part 3, 24.1), so the same template
-        produces the same key. 16 random bytes in the `unique` field make every key new.
+        produces the same key. 16 random bytes in the `unique` field make each key unique.
         """
         name = self.algorithm if self.algorithm.startswith("rsa") else f"ecc{self.algorithm[1:]}"
         public = TPMT_PUBLIC.parse(
@@ -106,11 +106,11 @@ class KeyKind:
             objectAttributes=int(attributes),
             nameAlg=int(HASH_ALGORITHMS["sha256"]),
         )
-        fresh = secrets.token_bytes(16)
+        random_bytes = secrets.token_bytes(16)
         if name == self.algorithm:
-            public.unique.rsa = TPM2B_PUBLIC_KEY_RSA(fresh)
+            public.unique.rsa = TPM2B_PUBLIC_KEY_RSA(random_bytes)
         else:
-            public.unique.ecc.x = TPM2B_ECC_PARAMETER(fresh)
+            public.unique.ecc.x = TPM2B_ECC_PARAMETER(random_bytes)
         return TPM2B_PUBLIC(publicArea=public)
 
 
@@ -140,21 +140,24 @@ class Aik:
 def new_aik(
     connection: Connection, kind: KeyKind, *, hierarchy: str, child_of_ek: bool, attributes: int = AIK_ATTRIBUTES
 ) -> Iterator[Aik]:
-    """Create a key that is removed when the context ends; arguments and errors as in `Attester.attest`."""
+    """Create a key and remove it when the context ends; arguments and errors as in `Attester.attest`."""
     if hierarchy not in HIERARCHIES:
         raise AttesterError(f"hierarchy: expected one of {', '.join(HIERARCHIES)}, got {hierarchy!r}")
     if child_of_ek and hierarchy != "endorsement":
         raise AttesterError(f"hierarchy: expected endorsement, the hierarchy of the endorsement key, got {hierarchy!r}")
     template = kind.template(attributes)
-    _require_kind(connection, kind, template)
-    key = _child_of_ek(connection, template) if child_of_ek else primary(connection, template, hierarchy)
+    _require_support(connection, kind, template)
+    key = _child_of_ek(connection, template) if child_of_ek else primary_key(connection, template, hierarchy)
     with key as (handle, public):
         yield Aik(handle, kind, public)
 
 
 @contextmanager
-def primary(connection: Connection, template: TPM2B_PUBLIC, hierarchy: str) -> Iterator[tuple[int, bytes]]:
-    """Create a primary key until the context ends; yields its ESYS_TR and TPM2B_PUBLIC. Raises `AttesterError`."""
+def primary_key(connection: Connection, template: TPM2B_PUBLIC, hierarchy: str) -> Iterator[tuple[int, bytes]]:
+    """Create a primary key and yield its ESYS_TR and TPM2B_PUBLIC; remove it when the context ends.
+
+    Raises `AttesterError`.
+    """
     with connection.command(f"TPM2_CreatePrimary in the {hierarchy} hierarchy"):
         handle, public, *_ = connection.esapi.create_primary(None, template, getattr(ESYS_TR, hierarchy.upper()))
     with connection.flushed(handle):
@@ -164,7 +167,7 @@ def primary(connection: Connection, template: TPM2B_PUBLIC, hierarchy: str) -> I
 @contextmanager
 def _child_of_ek(connection: Connection, template: TPM2B_PUBLIC) -> Iterator[tuple[int, bytes]]:
     esapi = connection.esapi
-    with primary(connection, ek_template(), "endorsement") as (ek, _), _policy_session(connection) as session:
+    with primary_key(connection, ek_template(), "endorsement") as (ek, _), _policy_session(connection) as session:
         _authorize_ek(connection, session)
         with connection.command("TPM2_Create under the endorsement key"):
             private, public, *_ = esapi.create(ek, TPM2B_SENSITIVE_CREATE(), template, session1=session)
@@ -192,13 +195,13 @@ def _authorize_ek(connection: Connection, session: int) -> None:
         )
 
 
-def _require_kind(connection: Connection, kind: KeyKind, template: TPM2B_PUBLIC) -> None:
+def _require_support(connection: Connection, kind: KeyKind, template: TPM2B_PUBLIC) -> None:
     parameters = TPMT_PUBLIC_PARMS(type=template.publicArea.type, parameters=template.publicArea.parameters)
     try:
         with connection.command("TPM2_TestParms"):
             connection.esapi.test_parms(parameters)
     except AttesterError as error:
-        # a "format one" code refers to a parameter (Part 2, 6.6.2), which this TPM does not support
+        # A format-one code refers to a parameter (Part 2, 6.6.2), which this TPM does not support.
         if isinstance(error.__cause__, TSS2_Exception) and error.__cause__.fmt1:
             raise UnsupportedByTPMError(f"this TPM does not support {kind} keys ({error})") from error
         raise

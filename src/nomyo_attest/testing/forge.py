@@ -70,7 +70,7 @@ def _booted() -> Banks:
     return banks
 
 
-def parse_selection(selection: str) -> list[tuple[str, list[int]]]:
+def selected_pcrs(selection: str) -> list[tuple[str, list[int]]]:
     """Parse ``"sha256:0,7+sha384:0"`` as ``[("sha256", [0, 7]), ("sha384", [0])]``. Raises `ForgeError`."""
     banks = []
     for part in selection.split("+"):
@@ -228,7 +228,7 @@ class Forge(SoftAIK):
 
     def policy(self) -> dict[str, Any]:
         """Return a policy that the valid response satisfies: its PCR values and hierarchy, and SHA-1 if used."""
-        selected = parse_selection(self.selection)
+        selected = selected_pcrs(self.selection)
         policy: dict[str, Any] = {
             "format": "nomyo-attest-policy/1",
             "id": "forge",
@@ -280,7 +280,7 @@ class Forge(SoftAIK):
 
     def _attest(self, qualified_signer: bytes) -> bytes:
         nonce = nonce_of(self.payload_id) if self.nonce is None else self.nonce
-        selections = self._stage("selections", parse_selection(self.selection))
+        selections = self._stage("selections", selected_pcrs(self.selection))
         select = writer.tpml_pcr_selection(
             [writer.tpms_pcr_selection(writer.HASHES.get(bank, bank), indices) for bank, indices in selections]
         )
@@ -301,7 +301,7 @@ class Forge(SoftAIK):
     def _values(self) -> dict[str, dict[str, str]]:
         return {
             bank: {str(index): self.pcrs[bank][index].hex() for index in indices}
-            for bank, indices in parse_selection(self.selection)
+            for bank, indices in selected_pcrs(self.selection)
         }
 
 

@@ -27,7 +27,7 @@ if importlib.util.find_spec("tpm2_pytss") is not None:  # without it, the marker
         SoftwareTPMError,
         UnsupportedByTPMError,
         connection,
-        parse_selection,
+        parse_quote_selection,
         response,
     )
 
@@ -239,7 +239,7 @@ def test_values_of_two_moments_are_not_mixed(attester: Attester, monkeypatch: py
         return read(*arguments)
 
     monkeypatch.setattr(attester.esapi, "pcr_read", read_slowly)
-    selection = parse_selection("sha256:" + ",".join(map(str, range(12))))
+    selection = parse_quote_selection("sha256:" + ",".join(map(str, range(12))))
     values = attester.read_pcrs(selection)
     assert len(calls) == 4  # two commands, begun again
     monkeypatch.undo()
@@ -255,7 +255,7 @@ def test_pcrs_that_change_at_every_reading_end_in_an_error(attester: Attester, m
 
     monkeypatch.setattr(attester.esapi, "pcr_read", read_slowly)
     with pytest.raises(na.AttesterError, match="changed while they were read, in 8 attempts"):
-        attester.read_pcrs(parse_selection("sha256:" + ",".join(map(str, range(12)))))
+        attester.read_pcrs(parse_quote_selection("sha256:" + ",".join(map(str, range(12)))))
 
 
 def test_a_bank_that_the_tpm_does_not_keep_is_named(attester: Attester) -> None:
@@ -277,7 +277,7 @@ def test_a_bank_that_is_switched_off_is_named() -> None:
             ):
                 attester.attest(payload_id="request-1", pcrs="sha384:0")
             with pytest.raises(UnsupportedByTPMError, match="this TPM has no PCRs sha384:0"):
-                attester.read_pcrs(parse_selection("sha384:0"))
+                attester.read_pcrs(parse_quote_selection("sha384:0"))
 
 
 def _selection(bank: str, indices: Any) -> Any:
@@ -317,7 +317,7 @@ def test_arguments_that_make_no_sense_are_refused(attester: Attester, arguments:
         (24, {"sha256": bytes(32)}, "PCR index: expected 0 to 23, got 24"),
         (-1, {"sha256": bytes(32)}, "PCR index: expected 0 to 23, got -1"),
         (16, {"sha256": bytes(20)}, "extending PCR 16: expected 32 bytes, got 20 bytes for sha256"),
-        (16, {"md5": bytes(16)}, "extending PCR 16: expected a bank of sha1, sha256, .* got .md5."),
+        (16, {"md5": bytes(16)}, "extending PCR 16: expected one of the banks sha1, sha256, .* got .md5."),
         (17, {"sha256": bytes(32)}, "TPM2_PCR_Extend of PCR 17: .*locality"),
     ],
 )
@@ -366,7 +366,7 @@ def test_a_tpm_that_has_power_but_was_not_started_is_started(tmp_path: Path) -> 
     with subprocess.Popen(["swtpm", "socket", "--tpm2", *state, *channels]) as process:
         try:
             until = time.monotonic() + 60
-            while not all(connection._listens(Path(path)) for path in (f"{socket}.ctrl", socket)):
+            while not all(connection._accepts_connections(Path(path)) for path in (f"{socket}.ctrl", socket)):
                 assert time.monotonic() < until
                 time.sleep(0.005)
             with Attester.open(f"swtpm:path={socket}") as attester:

@@ -11,7 +11,7 @@ import nomyo_attest as na
 
 if importlib.util.find_spec("tpm2_pytss") is not None:  # without it, the marker below skips these tests
     from nomyo_attest.attester.pcrs import (
-        parse_selection,
+        parse_quote_selection,
         pcr_digest,
         selection_structure,
         selection_text,
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.tpm
 
 @pytest.mark.parametrize("text", ["sha256:0,7,10", "sha384:23+sha1:0", "sha256:0+sha384:0+sha512:0+sha1:0"])
 def test_a_selection_goes_to_the_tpm_and_back_unchanged(text: str) -> None:
-    selection = parse_selection(text)
+    selection = parse_quote_selection(text)
     assert selection_text(selection) == text
     assert structure_selection(selection_structure(selection)) == selection
 
@@ -31,7 +31,8 @@ def test_a_selection_goes_to_the_tpm_and_back_unchanged(text: str) -> None:
 def test_a_selection_is_marshalled_as_the_specification_writes_it() -> None:
     # count; hash, size of the bitmap, bitmap: bit n of byte m stands for PCR 8m + n (Part 2, 10.6.1)
     assert (
-        selection_structure(parse_selection("sha256:0,7,10")).marshal().hex() == "00000001" + "000b" + "03" + "810400"
+        selection_structure(parse_quote_selection("sha256:0,7,10")).marshal().hex()
+        == "00000001" + "000b" + "03" + "810400"
     )
 
 
@@ -47,7 +48,7 @@ def test_a_bank_without_pcrs_and_a_bank_listed_twice_can_be_asked_for() -> None:
 )
 def test_a_text_that_selects_nothing_sound_is_refused(text: str) -> None:
     with pytest.raises(na.AttesterError, match=r"PCR selection .*: expected "):
-        parse_selection(text)
+        parse_quote_selection(text)
 
 
 def test_the_digest_covers_the_values_in_the_order_of_the_selection() -> None:

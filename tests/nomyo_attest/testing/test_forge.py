@@ -13,7 +13,7 @@ import pytest
 
 import nomyo_attest as na
 from nomyo_attest.testing import STAGES, Forge, ForgeError, keys
-from nomyo_attest.testing.forge import booted, extend, parse_selection
+from nomyo_attest.testing.forge import booted, extend, selected_pcrs
 
 
 def test_a_pcr_is_extended_with_the_digest_of_the_event() -> None:
@@ -36,13 +36,13 @@ def test_the_pcrs_that_are_quoted_all_differ() -> None:
 
 
 def test_a_selection_is_read_in_its_order() -> None:
-    assert parse_selection("sha384:7,0+sha256:10") == [("sha384", [7, 0]), ("sha256", [10])]
+    assert selected_pcrs("sha384:7,0+sha256:10") == [("sha384", [7, 0]), ("sha256", [10])]
 
 
 @pytest.mark.parametrize("text", ["", "sha256", "sha256:", "sha256:24", "sha256:x", "md5:0", "sha256:0,", "sha256:-1"])
 def test_a_selection_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ForgeError, match="selection: expected banks"):
-        parse_selection(text)
+        selected_pcrs(text)
 
 
 STAGE_OF_BYTES = [stage for stage, what in STAGES.items() if what.startswith("bytes")]
