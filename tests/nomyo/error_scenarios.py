@@ -1,4 +1,4 @@
-"""A scene for every class of error that the client raises, each with secrets in play: how it comes about, for real."""
+"""A scenario for every class of error that the client raises; all calls in them contain secrets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TOOLS = [{"type": "function", "function": {"name": "look_up", "description": TOO
 
 @dataclass
 class ScenarioContext:
-    """Where scenes play: a router and its wire, a folder, and an encrypted key pair in it."""
+    """The environment of a scenario: calls to a router, a folder, and an encrypted key pair in it."""
 
     wire: Wire
     folder: Path
@@ -53,22 +53,22 @@ class ScenarioContext:
         self.wire.router.complete = complete
 
     def client(self, **options: Any) -> SecureChatCompletion:
-        """A client of the router, with secrets."""
+        """Create a client of the router, with secrets."""
         return self.wire.client(**{"api_key": API_KEY, **options})
 
     def own(self, **options: Any) -> SecureChatCompletion:
-        """One that has the encrypted key pair of this stage."""
+        """Create a client with the encrypted key pair."""
         given = {"base_url": self.wire.router.url, "api_key": API_KEY, "max_retries": 0}
         return SecureChatCompletion(**{**given, "key_dir": self.keys, "key_password": PASSWORD, **options})
 
     async def ask(self, options: dict[str, Any] | None = None, **arguments: Any) -> Any:
-        """A call with secrets in all its parts."""
+        """Make a call with secrets in all its parts."""
         async with self.client(**options or {}) as client:
             return await ask(client, **arguments)
 
 
 async def ask(client: SecureChatCompletion, **arguments: Any) -> Any:
-    """A call with secrets in all its parts."""
+    """Make a call with secrets in all its parts."""
     return await client.create(**{"model": MODEL, "messages": MESSAGES, "tools": TOOLS, **arguments})
 
 
@@ -76,7 +76,7 @@ Scenario = Callable[[ScenarioContext], Awaitable[object]]
 
 
 def answered(*replies: Reply | Callable[[Recorded], Reply | None], **options: Any) -> Scenario:
-    """A call that is answered so."""
+    """A call with these replies."""
 
     async def play(stage: ScenarioContext) -> None:
         stage.wire.router.answer(*replies)
@@ -86,7 +86,7 @@ def answered(*replies: Reply | Callable[[Recorded], Reply | None], **options: An
 
 
 def faulty(name: str, **arguments: Any) -> Scenario:
-    """A call of a router with that fault."""
+    """A call to a router with this fault."""
 
     async def play(stage: ScenarioContext) -> None:
         stage.wire.router.fault(name)
@@ -96,12 +96,12 @@ def faulty(name: str, **arguments: Any) -> Scenario:
 
 
 def at_once(work: Callable[[ScenarioContext], object]) -> Scenario:
-    """What needs no call, and no step of an event loop."""
+    """A scenario without a call, which does not need an event loop."""
 
     async def play(stage: ScenarioContext) -> None:
         work(stage)
 
-    setattr(play, "at_once", True)  # noqa: B010 - so that mypy does not mind
+    setattr(play, "at_once", True)  # noqa: B010 - mypy rejects the assignment
     return play
 
 
@@ -147,7 +147,7 @@ async def refused_and_not_kept(stage: ScenarioContext) -> None:
 
 
 class Failing(httpx.AsyncBaseTransport):
-    """An HTTP client's transport that raises an error which quotes and keeps all it can."""
+    """A transport whose error contains and references as much as possible."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
         self._inner = inner

@@ -1,4 +1,4 @@
-"""Routers for the tests of this folder: one for each file, with a key pair made once, and mended after each test."""
+"""Fixtures: one router per file, with a shared key pair, reset after each test."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.nomyo.wire.simple_client import Client
 
 @pytest.fixture(scope="session")
 def server_key() -> rsa.RSAPrivateKey:
-    """A key pair for routers; to make one takes up to seconds."""
+    """A key pair for routers, since generating one takes seconds."""
     return rsa.generate_private_key(65537, 4096)
 
 
 @pytest.fixture(scope="session")
 def server_key_file(server_key: rsa.RSAPrivateKey, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """That key pair, for routers in processes of their own."""
+    """A file with that key pair, for routers in other processes."""
     path = tmp_path_factory.mktemp("server_key") / "server_key.pem"
     path.write_bytes(server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     path.chmod(0o600)
@@ -31,14 +31,14 @@ def server_key_file(server_key: rsa.RSAPrivateKey, tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="module")
 def shared_router(server_key: rsa.RSAPrivateKey) -> Iterator[RunningRouter]:
-    """A router with the soft TPM, open to everybody."""
+    """A router with the soft TPM that requires no API key."""
     with RunningRouter(RouterOptions(tpm="soft"), server_key=server_key) as router:
         yield router
 
 
 @pytest.fixture
 def router(shared_router: RunningRouter) -> Iterator[RunningRouter]:
-    """The router of this file, with nothing wrong."""
+    """The router of this file, without faults."""
     yield shared_router
     shared_router.fault = None
     shared_router.tpm_available = True
@@ -46,6 +46,6 @@ def router(shared_router: RunningRouter) -> Iterator[RunningRouter]:
 
 @pytest.fixture
 def client(router: RunningRouter) -> Iterator[Client]:
-    """A client made by hand, which shares no code with the router."""
+    """A simple client, which shares no code with the router."""
     with client_of(router) as client:
         yield client

@@ -1,4 +1,4 @@
-"""A small server that speaks OpenAI's chat completions on loopback, answering as a test says."""
+"""A small server for OpenAI's chat completions on loopback, with scripted replies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Self
 
 @dataclass
 class ReceivedRequest:
-    """A request that arrived."""
+    """A request that the server received."""
 
     path: str
     headers: dict[str, str]
@@ -23,7 +23,7 @@ class ReceivedRequest:
 
 @dataclass
 class ScriptedReply:
-    """An answer to give."""
+    """A reply to send."""
 
     status: int = 200
     body: bytes = b""
@@ -49,14 +49,15 @@ COMPLETION = {
 
 
 def completion(_: ReceivedRequest) -> ScriptedReply:
-    """The right answer."""
+    """Return a correct completion."""
     return ScriptedReply(body=json.dumps(COMPLETION).encode())
 
 
 class OpenAIServer:
-    """Listens while its context lasts.
+    """The server, as a context manager.
 
-    answer: what to say, given what was asked. asked: what arrived so far.
+    answer: a function from a request to its reply.
+    asked: the requests so far.
     """
 
     def __init__(self) -> None:
@@ -67,17 +68,19 @@ class OpenAIServer:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                one = ReceivedRequest(self.path, {name.lower(): value for name, value in self.headers.items()}, payload)
-                outer.asked.append(one)
-                said = outer.answer(one)
-                time.sleep(said.delay)
-                self.send_response(said.status)
-                for name, value in said.headers:
+                request = ReceivedRequest(
+                    self.path, {name.lower(): value for name, value in self.headers.items()}, payload
+                )
+                outer.asked.append(request)
+                reply = outer.answer(request)
+                time.sleep(reply.delay)
+                self.send_response(reply.status)
+                for name, value in reply.headers:
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(said.body)))
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a client that went away
+                self.send_header("Content-Length", str(len(reply.body)))
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client closed the connection
                     self.end_headers()
-                    self.wfile.write(said.body[: len(said.body) // 2] if said.cut else said.body)
+                    self.wfile.write(reply.body[: len(reply.body) // 2] if reply.cut else reply.body)
 
             def log_message(self, *_: object) -> None:
                 pass

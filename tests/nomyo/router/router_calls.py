@@ -1,4 +1,4 @@
-"""Asking a router, and appraising what it answers."""
+"""Call a router, and appraise its responses."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from tests.nomyo.wire.simple_client import Client, ClientResponse, read
 
 
 def client_of(router: RunningRouter) -> Client:
-    """A client made by hand for any router."""
+    """Return a simple client for a router."""
     port = urlsplit(router.url).port
     assert port is not None
     return Client(port, str(router.ca))
 
 
-def detail(answer: ClientResponse) -> Any:
-    """What an error says."""
-    return json.loads(answer.body)["detail"]
+def detail(response: ClientResponse) -> Any:
+    """Return the detail of an error response."""
+    return json.loads(response.body)["detail"]
 
 
-def block(answer: ClientResponse) -> dict[str, Any]:
-    """The `tpm_attestation` of an answer."""
-    found: dict[str, Any] = read(answer)["_metadata"]["tpm_attestation"]
+def block(response: ClientResponse) -> dict[str, Any]:
+    """Return the `tpm_attestation` of a response."""
+    found: dict[str, Any] = read(response)["_metadata"]["tpm_attestation"]
     return found
 
 
-def policy_of(answer: ClientResponse) -> na.AppraisalPolicy:
-    """A policy that knows the PCR values of this answer."""
-    values = block(answer)["pcr_values"]
+def policy_of(response: ClientResponse) -> na.AppraisalPolicy:
+    """Return a policy with the PCR values of a response."""
+    values = block(response)["pcr_values"]
     return na.AppraisalPolicy.from_dict(
         {
             "format": "nomyo-attest-policy/1",
-            "id": "learnt",
+            "id": "learned",
             "pcrs": {bank: {index: [value] for index, value in of.items()} for bank, of in values.items()},
         }
     )
 
 
-def appraise(answer: ClientResponse, policy: na.AppraisalPolicy) -> na.AttestationResult:
-    """Appraise the evidence of an answer."""
-    return na.appraise(read(answer), policy, payload_id=answer.payload_id)
+def appraise(response: ClientResponse, policy: na.AppraisalPolicy) -> na.AttestationResult:
+    """Appraise the evidence of a response."""
+    return na.appraise(read(response), policy, payload_id=response.payload_id)

@@ -1,4 +1,4 @@
-"""What a proxy does to a connection: data only, `proxy.py` does it."""
+"""Describe what a proxy does to a connection; `proxy.py` implements it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Action = Literal["cut", "reset", "stall", "flip"]
 
 @dataclass(frozen=True)
 class At:
-    """A byte of a connection, in one direction: the one after the first `n`.
+    """A position in one direction of a connection: after `n` bytes.
 
-    request: 0 counts from the connection's first byte, handshake and all. k counts from the first byte of its k-th
-        request, or of what the server sends once that request has begun: the answer. Where TLS is, these are bytes of
-        records: 5 of a head, then ciphertext.
+    request: 0 counts from the first byte of the connection, including the handshake. k counts from the first byte of
+        the k-th request, or of its response. With TLS, the bytes are those of records: a header of 5 bytes, then
+        ciphertext.
     """
 
     n: int
@@ -24,7 +24,7 @@ class At:
 
 @dataclass(frozen=True)
 class Drip:
-    """So many bytes at a time, so many seconds apart, once so many requests have begun."""
+    """Send `n` bytes every `seconds` seconds, from the given request on."""
 
     n: int
     seconds: float
@@ -33,18 +33,17 @@ class Drip:
 
 @dataclass(frozen=True)
 class Behavior:
-    """What happens to one connection; as it stands, everything passes. A number stands for `At` of it.
+    """The behavior for one connection; by default, everything is forwarded. An integer n means `At(n)`.
 
-    delay_ms: what comes, comes so much later, in each direction and without a limit to how much is under way; a new
-        connection costs a round trip more, as TCP's own handshake would.
-    cut_up, cut_down: end both sides by FIN when so much has passed from the client, or to it.
-    stall_up, stall_down: then nothing more passes in that direction, and the connection stays.
-    flip_up, flip_down: the lowest bit of that byte is another.
-    drip_up, drip_down: it passes slowly.
-    reset: end the client's side by RST: on "accept", before anything else; "before" the first byte of the request is
-        passed on; "after" the request was passed on and the server began to answer; "during" the answer, of which
-        `reset_at` bytes were passed on.
-    request: the request that `reset` means.
+    delay_ms: the delay in each direction, with unlimited bandwidth; a new connection takes an additional round trip,
+        like the handshake of TCP.
+    cut_up, cut_down: close both sides with FIN at this position of the data from, or to, the client.
+    stall_up, stall_down: stop forwarding at this position, and keep the connection open.
+    flip_up, flip_down: flip the lowest bit of the byte at this position.
+    drip_up, drip_down: forward slowly.
+    reset: close the client's side with RST: on "accept"; "before" the request is forwarded; "after" the request was
+        forwarded and the server began to respond; "during" the response, after `reset_at` bytes.
+    request: the number of the request to which `reset` applies.
     """
 
     delay_ms: float = 0.0
@@ -61,7 +60,7 @@ class Behavior:
     request: int = 1
 
     def strikes(self, direction: Literal["up", "down"]) -> Iterator[tuple[At, Action]]:
-        """What happens in a direction, and where."""
+        """Yield the actions in a direction, with their positions."""
         named: dict[Action, At | int | None] = {
             "flip": self.flip_up if direction == "up" else self.flip_down,
             "stall": self.stall_up if direction == "up" else self.stall_down,
@@ -77,7 +76,7 @@ class Behavior:
 
     @property
     def counts_requests(self) -> bool:
-        """Whether anything depends on where a request begins."""
+        """Whether the behavior depends on the beginning of a request."""
         requests = [at.request for at, _ in (*self.strikes("up"), *self.strikes("down"))]
         requests += [drip.request for drip in (self.drip_up, self.drip_down) if drip is not None]
         return any(requests)

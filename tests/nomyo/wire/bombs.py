@@ -1,6 +1,6 @@
-"""Bodies that are larger than they look: gzip, a gzip bomb, and one without an end.
+"""Bodies with unexpected sizes: gzip, a gzip bomb, and an endless body.
 
-Each begins with a right answer and goes on with spaces, which JSON allows: a client without a limit takes it for one.
+Each begins with a valid response, followed by spaces, which JSON allows: a client without a limit accepts it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _MIB = b" " * (1 << 20)
 
 
 def gzipped(body: bytes) -> Reply:
-    """A body gzipped, as no client asked for."""
+    """Compress a body with gzip, although no client requests it."""
     return Reply(headers=[("Content-Encoding", "gzip")], body=gzip.compress(body))
 
 
 def gzip_bomb(body: bytes, mib: int = 128) -> Reply:
-    """A body and so many MiB of spaces, gzipped: about 1 kB for each MiB."""
+    """Compress a body followed by `mib` MiB of spaces with gzip: about 1 kB per MiB."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = [packer.compress(body) + packer.flush(zlib.Z_FULL_FLUSH)]
     # After a full flush the same input packs to the same bytes: one MiB is packed once, however many are sent.
@@ -37,5 +37,5 @@ def gzip_bomb(body: bytes, mib: int = 128) -> Reply:
 
 
 def endless(body: bytes) -> Iterable[bytes]:
-    """A body and spaces for ever, a MiB at a time."""
+    """Yield a body, then an endless sequence of spaces, one MiB at a time."""
     return itertools.chain([body], itertools.repeat(_MIB))

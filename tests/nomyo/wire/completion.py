@@ -1,4 +1,4 @@
-"""The completion that the test router answers with: an echo, in OpenAI's shape (wire protocol, sections 5 to 7)."""
+"""The completion of the test router: an echo in OpenAI's format (wire protocol, sections 5 to 7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def echo(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
-    """A completion whose message is the last one of the payload."""
+    """Return a completion that repeats the last message of the payload."""
     messages = payload.get("messages")
     last = messages[-1] if isinstance(messages, list) and messages else {}
     content = last.get("content", "") if isinstance(last, dict) else ""
@@ -31,7 +31,7 @@ def echo(payload: dict[str, Any], payload_id: str) -> dict[str, Any]:
 
 
 def metadata(payload_id: str, tier: str | None, processed_at: int, evidence: dict[str, Any] | None) -> dict[str, Any]:
-    """The inner `_metadata`; without a tier asked for, the tier is standard."""
+    """Return the inner `_metadata`; the default tier is standard."""
     return {
         "payload_id": payload_id,
         "processed_at": processed_at,
@@ -50,11 +50,11 @@ def metadata(payload_id: str, tier: str | None, processed_at: int, evidence: dic
 
 
 def encode(answer: object) -> bytes:
-    """The plaintext of an answer."""
+    """Return the plaintext of a response."""
     return json.dumps(answer).encode()
 
 
 def client_key(request: Recorded) -> rsa.RSAPublicKey:
-    """The key in the request's header."""
+    """Return the key in the request's header."""
     assert request.key is not None
     return request.key

@@ -1,4 +1,4 @@
-"""A router, and a client of it made by hand."""
+"""Fixtures: a router, and a simple client of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 (RFC 9112) as the router and the proxies of this folder need, both sides of it."""
+"""The parts of HTTP/1.1 (RFC 9112) that the router and the proxies of this folder need, for both sides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Headers = list[tuple[str, str]]
 
 
 class MalformedError(Exception):
-    """What came is no HTTP/1.1 message; the text says which part."""
+    """The input is not an HTTP/1.1 message; the text names the invalid part."""
 
 
 @dataclass
@@ -27,24 +27,24 @@ class Request:
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """The only value of a header, `None` where it is not there; `ValueError` where it is there twice."""
+        """Return the only value of a header, or `None`; raise `ValueError` for a duplicate header."""
         return header(self.headers, name)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply, and what happens to it on the way.
+    """A reply, and faults in its delivery.
 
-    body: what the body is, an iterable being sent in chunks, one a piece; `None` leaves it to the server, which puts
-        the right answer for a status of 200, and a `detail` for any other.
-    headers: take the place of the server's own of the same name.
-    delay: seconds before its first byte.
-    reset: end the connection by RST instead: "before" anything is done with the request; "after" everything is done;
-        "during": after `truncate_at` bytes of the body (half of it, without).
-    truncate_at: end the connection by FIN after so many bytes of the body, with the Content-Length of all of it.
-    drip: so many bytes of the body at a time, so many seconds apart.
-    chunked: Transfer-Encoding: chunked instead of Content-Length.
-    close: end the connection after the reply, and say so in a header.
+    body: bytes, or an iterable of chunks; `None` for the default of the server: a correct response for status 200, and
+        a `detail` for any other status.
+    headers: replace the server's headers with the same names.
+    delay: seconds before the first byte.
+    reset: close the connection with RST: "before" the request is processed; "after" it was processed; "during" the
+        body, after `truncate_at` bytes or half of it.
+    truncate_at: close the connection with FIN after this many bytes of the body; Content-Length is that of all of it.
+    drip: send the body in pieces of this many bytes, this many seconds apart.
+    chunked: send Transfer-Encoding: chunked instead of Content-Length.
+    close: close the connection after the reply, and announce it in a header.
     """
 
     status: int = 200
@@ -59,15 +59,15 @@ class Reply:
 
 
 def header(headers: Headers, name: str) -> str | None:
-    """The only value of a header, `None` where it is not there; `ValueError` where it is there twice."""
+    """Return the only value of a header, or `None`; raise `ValueError` for a duplicate header."""
     values = [value for key, value in headers if key.lower() == name.lower()]
     if len(values) > 1:
-        raise ValueError(f"{name} is there {len(values)} times")
+        raise ValueError(f"duplicate header {name}: {len(values)} values")
     return values[0] if values else None
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request | None:
-    """The next request; `None` where the other side ended the connection before its first byte."""
+    """Read the next request; return `None` if the client closed the connection before it."""
     start = await _line(reader)
     if start is None:
         return None
@@ -79,7 +79,7 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
 
 
 async def read_reply(reader: asyncio.StreamReader) -> Reply:
-    """The reply to a request, whole."""
+    """Read the complete reply to a request."""
     while True:
         start = await _line(reader)
         if start is None:
@@ -96,7 +96,7 @@ async def read_reply(reader: asyncio.StreamReader) -> Reply:
 
 
 async def send_request(writer: asyncio.StreamWriter, request: Request) -> None:
-    """Send a request with the headers it has; its length is told anew."""
+    """Send a request with its headers and a new Content-Length."""
     headers = _without(request.headers, "Content-Length", "Transfer-Encoding")
     if request.body or request.method == "POST":
         headers.append(("Content-Length", str(len(request.body))))
@@ -105,7 +105,7 @@ async def send_request(writer: asyncio.StreamWriter, request: Request) -> None:
 
 
 async def send_reply(connection: Connection, reply: Reply) -> bool:
-    """Send a reply in the way it says; whether the connection is still good for another request."""
+    """Send a reply with its faults; return whether the connection can be used for another request."""
     await asyncio.sleep(reply.delay)
     if reply.reset in {"before", "after"}:
         connection.reset()
@@ -139,7 +139,7 @@ async def _send(
             piece, cut = piece[: limit - sent], True
         for start in range(0, len(piece), step or len(piece) or 1):
             part = piece[start : start + step] if step else piece
-            # The head goes with the first part: two small writes would wait for each other (Nagle, delayed ACK).
+            # Send the header with the first part: Nagle's algorithm and delayed ACKs would delay a second small write.
             writer.write(head + (b"%x\r\n%b\r\n" % (len(part), part) if chunked else part))
             head = b""
             await writer.drain()
@@ -153,7 +153,7 @@ async def _send(
         writer.write(b"0\r\n\r\n")
     await writer.drain()
     if reply.reset == "during":
-        await asyncio.sleep(0.05)  # an RST overtakes what the other side has not read yet
+        await asyncio.sleep(0.05)  # an RST discards data that the other side has not read yet
         connection.reset()
     return not cut and not reply.reset
 

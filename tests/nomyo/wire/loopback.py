@@ -1,4 +1,4 @@
-"""A server on the loopback interface, in a thread of its own: what the router and the proxies of this folder stand on.
+"""A server on the loopback interface in a separate thread; the base of the router and the proxies of this folder.
 
 A connection counts from the moment TCP accepts it, whether or not a TLS handshake follows.
 """
@@ -17,7 +17,7 @@ from typing import Any, Self
 import trustme
 
 HOST = "127.0.0.1"
-LINE_LIMIT = 1 << 20  # bytes: a header line with an RSA key in it has about 900
+LINE_LIMIT = 1 << 20  # bytes; a header line with an RSA key is about 900 bytes long
 
 
 class Connection:
@@ -29,12 +29,12 @@ class Connection:
         self.writer = writer
 
     def reset(self) -> None:
-        """End it by RST: what is under way in either direction is lost."""
+        """Close the connection with RST; data in transit is lost."""
         linger_zero(self.writer)
         self.writer.transport.abort()
 
     async def close(self, patience: float = 1.0) -> None:
-        """End it by FIN, with TLS' own farewell before; the other side has so many seconds to take part in that."""
+        """Close the connection with FIN, after TLS' close_notify; wait `patience` seconds for the other side."""
         self.writer.close()
         try:
             await asyncio.wait_for(self.writer.wait_closed(), patience)
@@ -43,10 +43,10 @@ class Connection:
 
 
 class Loopback:
-    """A server as a context manager; a subclass says in `serve` what is done with a connection.
+    """A server as a context manager; a subclass handles connections in `serve`.
 
-    An exception in the thread (`OSError` aside: clients may go away as they like) ends up in `errors`, and leaving the
-    context raises the first of them, so that no test passes on a broken server.
+    Exceptions in the thread, except `OSError` for closed connections, are collected in `errors`. Leaving the context
+    raises the first, so that no test passes with a broken server.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -54,20 +54,20 @@ class Loopback:
         self.errors: list[BaseException] = []
         self.port = 0
         self.context = context
-        self.resources = contextlib.ExitStack()  # goes with the thread
+        self.resources = contextlib.ExitStack()  # closed after the thread ends
         self._open: dict[asyncio.Task[None], Connection | None] = {}
 
     @property
     def open_connections(self) -> int:
-        """How many connections are open now."""
+        """The number of open connections."""
         return len(self._open)
 
     async def serve(self, connection: Connection) -> None:
-        """Deal with one connection, from its first byte to its last."""
+        """Handle one connection."""
         raise NotImplementedError
 
     def disconnect(self) -> None:
-        """Close every connection that is open, by FIN and at once: what a client in a pool finds when it comes back."""
+        """Close all open connections with FIN, as a server does with idle connections in a client's pool."""
         asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result(10)
 
     def __enter__(self) -> Self:
@@ -109,7 +109,7 @@ class Loopback:
         for task in tasks:
             task.cancel()
         await asyncio.gather(acceptor, *tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # transports that were aborted close their sockets in the loop's next turn
+        await asyncio.sleep(0)  # aborted transports close their sockets in the next iteration of the loop
 
     async def _accept(self) -> None:
         while True:
@@ -147,7 +147,7 @@ class Loopback:
 
     async def _disconnect(self) -> None:
         idle = {task: each for task, each in self._open.items() if each is not None}
-        await asyncio.gather(*(each.close(0.02) for each in idle.values()))  # nothing on its way that could be lost
+        await asyncio.gather(*(each.close(0.02) for each in idle.values()))  # no data is in transit
         for task in idle:
             task.cancel()
         await asyncio.gather(*idle, return_exceptions=True)
@@ -161,8 +161,8 @@ class Loopback:
 
 
 def _was_lost_twice(error: BaseException) -> bool:
-    """Whether it is asyncio's own: 3.12.1 was seen to tell a transport twice that its connection is lost, after a reset
-    amid an endless answer. The second time there is no socket to be closed any more.
+    """Return whether asyncio reported a lost connection to its transport twice, as Python 3.12.1 does after a reset
+    during an endless response. The second time, the socket is already closed.
     """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -175,12 +175,12 @@ def _was_lost_twice(error: BaseException) -> bool:
 
 
 def linger_zero(writer: asyncio.StreamWriter) -> None:
-    """Make the end of this connection an RST, whenever it comes."""
+    """Make closing this connection send an RST."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    """TLS for localhost, with a certificate of that authority."""
+    """Return a TLS context for localhost with a certificate from this authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
     context.set_alpn_protocols(["http/1.1"])

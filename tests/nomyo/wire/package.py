@@ -1,6 +1,6 @@
-"""The package of the wire protocol, sections 4 and 5: made as a test wants it, opened as a strict receiver does.
+"""Build packages of the wire protocol, sections 4 and 5, with any fault; decrypt them strictly.
 
-Written from the protocol alone; nothing here comes from the client that it is to test.
+Written from the protocol alone; it shares no code with the client that it tests.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FIELDS = {"version", "algorithm", "encrypted_payload", "encrypted_aes_key", "key
 
 
 class PackageError(ValueError):
-    """A package that the protocol does not allow; the text says what is wrong with it."""
+    """A package violates the protocol; the text names the violation."""
 
 
 def oaep(digest: hashes.HashAlgorithm | None = None) -> padding.OAEP:
-    """RSA-OAEP as the protocol has it: SHA-256 in both places, no label."""
+    """Return the RSA-OAEP padding of the protocol: SHA-256 for the hash and MGF1, no label."""
     digest = digest or hashes.SHA256()
     return padding.OAEP(mgf=padding.MGF1(digest), algorithm=digest, label=None)
 
@@ -46,10 +46,10 @@ def seal(
     digest: hashes.HashAlgorithm | None = None,
     alter: Callable[[dict[str, Any]], object] | None = None,
 ) -> bytes:
-    """A package for the holder of `key`; without keyword arguments, the right one.
+    """Encrypt a package to `key`; without keyword arguments, it is valid.
 
-    tag_inside: the tag at the end of the ciphertext, without a field `tag` (the JavaScript client's form).
-    alter: makes of the package, before it becomes JSON, what is sent instead of it.
+    tag_inside: append the tag to the ciphertext instead of adding a field `tag`, like the JavaScript client.
+    alter: changes the package before it is serialized.
     """
     aes_key, nonce = os.urandom(aes_bytes), os.urandom(nonce_bytes)
     sealed = AESGCM(aes_key).encrypt(nonce, plaintext, None)
@@ -71,7 +71,7 @@ def seal(
 
 
 def unseal(body: bytes, key: rsa.RSAPrivateKey) -> bytes:
-    """The plaintext of a request's package, with the tag in either place; raises `PackageError`."""
+    """Decrypt the package of a request, with the tag in either place. Raises `PackageError`."""
     package = strict_object(body, "the body")
     if package.keys() != FIELDS:
         raise PackageError(f"the package's fields are {sorted(package)}, not {sorted(FIELDS)}")
@@ -89,31 +89,31 @@ def unseal(body: bytes, key: rsa.RSAPrivateKey) -> bytes:
     inner = {name: from_b64(value, name) for name, value in payload.items()}
     wrapped = from_b64(package["encrypted_aes_key"], "encrypted_aes_key")
     if len(inner["nonce"]) != 12:
-        raise PackageError(f"the nonce has {len(inner['nonce'])} bytes, not 12")
+        raise PackageError(f"nonce: expected 12 bytes, got {len(inner['nonce'])}")
     if len(inner.get("tag", bytes(16))) != 16:
-        raise PackageError(f"the tag has {len(inner['tag'])} bytes, not 16")
+        raise PackageError(f"tag: expected 16 bytes, got {len(inner['tag'])}")
     try:
         aes_key = key.decrypt(wrapped, oaep())
     except ValueError:
         raise PackageError("encrypted_aes_key is not encrypted to this server's key") from None
     if len(aes_key) != 32:
-        raise PackageError(f"the AES key has {len(aes_key)} bytes, not 32")
+        raise PackageError(f"AES key: expected 32 bytes, got {len(aes_key)}")
     try:
         return AESGCM(aes_key).decrypt(inner["nonce"], inner["ciphertext"] + inner.get("tag", b""), None)
     except InvalidTag:
-        raise PackageError("the ciphertext does not open") from None
+        raise PackageError("the ciphertext cannot be decrypted") from None
 
 
 def strict_object(data: bytes, what: str) -> dict[str, Any]:
-    """The JSON object in `data`: UTF-8, no name twice, no NaN or Infinity; raises `PackageError`."""
+    """Parse a JSON object: UTF-8, no duplicate keys, no NaN or Infinity. Raises `PackageError`."""
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(found)) != len(found):
-            raise PackageError(f"{what} has a name twice in an object")
+            raise PackageError(f"{what} has a duplicate key")
         return dict(found)
 
     def constant(name: str) -> object:
-        raise PackageError(f"{what} holds {name}, which JSON does not have")
+        raise PackageError(f"{what} contains {name}, which is not JSON")
 
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant)
@@ -132,7 +132,7 @@ def b64(data: bytes) -> str:
 
 
 def from_b64(value: object, name: str) -> bytes:
-    """The bytes of canonical base64; raises `PackageError`."""
+    """Decode canonical base64. Raises `PackageError`."""
     if not isinstance(value, str):
         raise PackageError(f"{name} is not a string")
     try:

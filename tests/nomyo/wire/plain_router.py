@@ -4,14 +4,14 @@
         call(router.url, SSL_CERT_FILE=router.ca)
     assert len(router.posts) == 1
 
-It answers rightly unless told otherwise: `answer` programs replies, `fault` switches on one fault of `faults.FAULTS`,
-and every step from a payload to the body of an answer is an attribute that a test may replace:
+By default, its responses are correct. `answer` programs replies, `fault` enables a fault of `faults.FAULTS`, and each
+step from a payload to the body of a response is an attribute that a test can replace:
 
     complete(payload, payload_id)   → the completion, an echo of the last message
     metadata(recorded)              → its `_metadata`, unless the completion brings one
     attest(payload_id)              → `tpm_attestation` in it, `None` for a router without a TPM
     encode(completion)              → the plaintext
-    reply_key(recorded)             → the key that the answer is sealed to, the client's
+    reply_key(recorded)             → the key that encrypts the response, the client's
     seal(plaintext, key, processed_at) → the body
 """
 
@@ -43,15 +43,15 @@ HTML = b"<!doctype html><html><head><title>Sign in</title></head><body><h1>Hotel
 
 @dataclass
 class Recorded(Request):
-    """A request that arrived.
+    """A request that the router received.
 
-    at: time.monotonic() when it was there, whole.
+    at: time.monotonic() when the request was complete.
     connection: serial number of its TCP connection, from 1.
-    plaintext: the payload, `None` where there was none or it did not open.
-    payload_id, tier, key: what its headers say, as far as the router read them.
-    refused: why the router does not want it, `None` where it does; an answer that a test programs comes all the same.
-    status: what it was answered with; 0 where the connection was reset instead.
-    answered_at: Unix time in the answer.
+    plaintext: the payload; `None` if it is missing or cannot be decrypted.
+    payload_id, tier, key: the values of its headers, as far as the router read them.
+    refused: why the router rejects it, or `None`; programmed replies are sent nevertheless.
+    status: the status of the reply; 0 if the connection was reset instead.
+    answered_at: the Unix time in the response.
     """
 
     at: float = 0.0
@@ -71,16 +71,16 @@ Programmed = Reply | None | Callable[[Recorded], Reply | None]
 class PlainRouter(Loopback):
     """The router, as a context manager.
 
-    tls: off for http://localhost.
-    api_key: the only bearer that is let in; `None` for everybody.
-    forbidden: (model, tier) that get a 403.
-    secure_inference: off for 404 at the completion path.
-    tpm: off for 503 at tier maximum; `None` for what `attest` says.
+    tls: False for http://localhost.
+    api_key: the only accepted bearer token; `None` to accept all requests.
+    forbidden: pairs (model, tier) that are rejected with 403.
+    secure_inference: False for 404 at the completion path.
+    tpm: False for 503 at tier maximum; `None` to depend on `attest`.
     prefix: a path before both paths, part of `url`.
-    key, bits: which of the process's server keys it begins with, and of what size; routers have the same unless told.
-    authority: the CA of its certificate; one of its own, without.
+    key, bits: the number and the size of the initial server key.
+    authority: the CA of its certificate; `None` for a new one.
 
-    The attribute `ca` is the path of the CA's certificate, for SSL_CERT_FILE; the file goes with the router.
+    The attribute `ca` is the path of the CA's certificate, for SSL_CERT_FILE; leaving the context deletes the file.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class PlainRouter(Loopback):
         self.reset_faults()
 
     def reset_faults(self) -> None:
-        """Answer rightly from now on: undo `answer`, `fault` and every replaced step, and serve the key that opens."""
+        """Respond correctly from now on: undo `answer`, `fault` and replaced steps, and serve the current key."""
         self.complete: Callable[[dict[str, Any], str], dict[str, Any]] = completion.echo
         self.metadata: Callable[[Recorded], object] = self.correct_metadata
         self.encode: Callable[[Any], bytes] = completion.encode
@@ -126,7 +126,7 @@ class PlainRouter(Loopback):
 
     @property
     def url(self) -> str:
-        """The base URL, without a slash at its end."""
+        """The base URL, without a trailing slash."""
         return f"{self._scheme}://localhost:{self.port}{self._prefix}"
 
     @property
@@ -140,11 +140,11 @@ class PlainRouter(Loopback):
         return [each for each in self.requests if each.path == self._prefix + KEY_PATH]
 
     def answer(self, *replies: Programmed, on: Literal["GET", "POST"] = "POST") -> None:
-        """Program the replies to the next requests of a method.
+        """Program the replies to the next requests with this method.
 
-        Each reply is for one request, in their order, `None` meaning the right answer; after the last it is the right
-        answer again. A single callable is asked at every request instead, and stays until `hint` or the next callable.
-        It sees the request with its plaintext, after `on_request`.
+        Each reply is for one request, in order; `None` is the correct response. Later requests get correct responses. A
+        single callable is called for every request instead, until `reset_faults` or the next callable. It receives the
+        request with its plaintext, after `on_request`.
         """
         if len(replies) == 1 and callable(replies[0]):
             self._always[on] = replies[0]
@@ -152,7 +152,7 @@ class PlainRouter(Loopback):
             self._answers[on].extend(replies)
 
     def fault(self, name: str) -> None:
-        """Switch on one fault of the table `FAULTS`."""
+        """Enable a fault of the table `FAULTS`."""
         from tests.nomyo.wire.faults import FAULTS
 
         FAULTS[name].switch(self)
@@ -160,10 +160,10 @@ class PlainRouter(Loopback):
     def rotate_key(
         self, bits: int = 4096, *, kind: Literal["rsa", "ec", "html"] | bytes = "rsa", exponent: int = 65537
     ) -> None:
-        """Have another server key from now on.
+        """Use a different server key from now on.
 
-        kind: "rsa", a pair that this router has not had; "ec", "html" and bytes change only what the key path serves,
-            and requests sealed to the RSA key before still open.
+        kind: "rsa" for a key pair that this router has not used; "ec", "html" and bytes only change the document at the
+            key path, and requests encrypted to the previous RSA key can still be decrypted.
         """
         if isinstance(kind, bytes):
             self.key_document = kind
@@ -179,12 +179,12 @@ class PlainRouter(Loopback):
             self.key_document = server_keys.public_pem(self.private_key.public_key())
 
     def correct_metadata(self, request: Recorded) -> dict[str, Any]:
-        """`_metadata` as section 6 has it before the client merges it."""
+        """Return `_metadata` as in section 6, before the client merges it."""
         evidence = self.attest(request.payload_id) if self.attest is not None else None
         return completion.metadata(request.payload_id, request.tier, request.answered_at, evidence)
 
     def correct_body(self, request: Recorded) -> bytes:
-        """The body of the answer to a request that the router accepts, through all the steps."""
+        """Build the body of the response to an accepted request, in all steps."""
         assert request.plaintext is not None
         answer: Any = self.complete(request.plaintext, request.payload_id)
         if isinstance(answer, dict) and "_metadata" not in answer:
@@ -224,7 +224,7 @@ class PlainRouter(Loopback):
         if reply is None:
             reply = refusal or Reply()
         elif refusal is not None and reply.status == 200 and reply.body is None:
-            # The way of the answer is programmed, not the answer.
+            # Only the delivery of the response is programmed.
             reply = replace(reply, status=refusal.status, headers=[*reply.headers, *refusal.headers], body=refusal.body)
         if reply.body is None and reply.reset != "before":
             reply = replace(reply, body=self._body(request, reply.status))

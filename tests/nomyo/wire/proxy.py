@@ -1,10 +1,10 @@
-"""A TCP proxy that tampers the wire between a client and a server, whatever they say: it opens no TLS.
+"""A TCP proxy that disturbs the connection between a client and a server, without decrypting TLS.
 
     with PlainRouter() as router, Proxy("localhost", router.port) as proxy:
-        proxy.behave(Behavior(reset="after"))        # the next connection; those after it pass
-        proxy.default = Behavior(delay_ms=10)        # all others: a round trip of 20 ms
+        proxy.behave(Behavior(reset="after"))        # the next connection only
+        proxy.default = Behavior(delay_ms=10)        # all other connections: a round trip of 20 ms
 
-`tls_proxy.TlsProxy` does open TLS, for faults of the HTTP in it.
+`tls_proxy.TlsProxy` terminates TLS, for faults of the HTTP messages.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tests.nomyo.wire.tls_proxy import TlsProxy
 
 __all__ = ["At", "Behavior", "Drip", "Proxy", "TlsProxy"]
 
-_TICKETS = 0.3  # seconds: how long a server of TLS 1.3 may take to send its tickets, where it sends any
-_QUIET = 0.02  # seconds without another one, and they are complete
-_UNITS_MAXIMUM = 1024  # of up to 16 KiB under way in a direction
+_TICKETS = 0.3  # seconds that a server of TLS 1.3 may take to send its session tickets, if any
+_QUIET = 0.02  # seconds without data after which they are complete
+_UNITS_MAXIMUM = 1024  # of up to 16 KiB each in transit in a direction
 
 
 class Proxy(Loopback):
-    """The proxy, as a context manager: `port` to connect to, `connections` that were accepted, `default` behavior."""
+    """The proxy, as a context manager. Attributes: `port`, the number of accepted `connections`, `default` behavior."""
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Proxy(Loopback):
         return f"https://localhost:{self.port}"
 
     def behave(self, *behaviors: Behavior) -> None:
-        """What happens to the next connections, each for one, in their order."""
+        """Set the behaviors of the next connections, one each."""
         self._next.extend(behaviors)
 
     async def serve(self, connection: Connection) -> None:
@@ -60,8 +60,8 @@ class Proxy(Loopback):
             writer.transport.abort()
 
 
-class _OverError(Exception):
-    """The connection ends here, in the way told."""
+class _ConnectionEndedError(Exception):
+    """The connection ends with `action`."""
 
     def __init__(self, action: Action) -> None:
         super().__init__(action)
@@ -69,7 +69,7 @@ class _OverError(Exception):
 
 
 class _Direction:
-    """One direction of a connection: what has passed, and what is under way."""
+    """One direction of a connection: the forwarded bytes and those in transit."""
 
     def __init__(self, name: Literal["up", "down"], source: Connection, sink: Connection, behavior: Behavior) -> None:
         self.reader = source.reader
@@ -82,7 +82,7 @@ class _Direction:
 
 
 class _Wire:
-    """A client and a server, and what is between them."""
+    """The connection between a client and a server."""
 
     def __init__(self, client: Connection, server: Connection, behavior: Behavior) -> None:
         self._up = _Direction("up", client, server, behavior)
@@ -94,18 +94,20 @@ class _Wire:
         self._answered = True
         self._tls = asyncio.Event()
         self._is_tls = True
-        self._finished = float("inf")  # time.monotonic() of the client's Finished, and of the last that the server sent
+        self._finished = float(
+            "inf"
+        )  # time.monotonic() of the client's Finished; `_heard`: of the latest data from the server
         self._heard = 0.0
 
     async def run(self) -> Action | None:
-        """Pass everything on until both sides have ended, or a behavior ends it."""
+        """Forward everything until both sides have closed, or the behavior ends the connection."""
         pumps = [self._read_up(), self._read_down(), self._write(self._up), self._write(self._down)]
         tasks = [asyncio.create_task(pump) for pump in pumps]
         try:
             await asyncio.gather(*tasks)
-        except _OverError as over:
-            return over.action
-        except OSError:  # one side was reset: so is the other
+        except _ConnectionEndedError as end:
+            return end.action
+        except OSError:  # reset the other side too
             return "reset"
         finally:
             for task in tasks:
@@ -132,7 +134,7 @@ class _Wire:
         await self._up.line.put((self._due(self._up), None))
 
     async def _begin(self, records: ClientRecords) -> None:
-        """Note that a request begins, where one does: after the tickets of TLS 1.3, which are no part of its answer."""
+        """Record the beginning of a request, after the tickets of TLS 1.3, which do not belong to its response."""
         if not self._answered:
             return
         if self._counts_requests and not self._requests and self._is_tls and not records.tls12:
@@ -144,7 +146,7 @@ class _Wire:
 
     async def _tickets(self) -> None:
         patience = time.monotonic() + _TICKETS + 2 * self._delay
-        while (now := time.monotonic()) < patience and not self._finished < self._heard < now - _QUIET:  # noqa: ASYNC110 - it is silence that is waited for
+        while (now := time.monotonic()) < patience and not self._finished < self._heard < now - _QUIET:  # noqa: ASYNC110 - no event announces silence
             await asyncio.sleep(_QUIET / 4)
 
     async def _read_down(self) -> None:
@@ -156,7 +158,7 @@ class _Wire:
         await self._down.line.put((self._due(self._down), None))
 
     async def _pass(self, way: _Direction, unit: bytes) -> None:
-        """Put a unit on its way, less what strikes it."""
+        """Forward a unit after applying the behavior."""
         for at, action in way.strikes:
             start = way.starts.get(at.request)
             offset = -1 if start is None else start + at.n - way.passed
@@ -192,6 +194,6 @@ class _Wire:
                 way.writer.write_eof()
                 return
             if isinstance(item, str):
-                raise _OverError(item)
+                raise _ConnectionEndedError(item)
             way.writer.write(item)
             await way.writer.drain()

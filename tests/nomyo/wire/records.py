@@ -1,15 +1,17 @@
-"""TLS records as they pass, unopened (RFC 8446 section 5.1), and which of a client's carry its requests."""
+"""Read TLS records without decrypting them (RFC 8446, section 5.1), and detect those that contain requests."""
 
 from __future__ import annotations
 
 import asyncio
 
 HANDSHAKE, CHANGE_CIPHER_SPEC, APPLICATION_DATA = 0x16, 0x14, 0x17
-_TLS12_FINISHED_MOST = 64  # bytes: an encrypted Finished of TLS 1.2 has 32 to 40, a second ClientHello many more
+_TLS12_FINISHED_MAX = (
+    64  # bytes: an encrypted Finished of TLS 1.2 is 32 to 40 bytes long, a second ClientHello much longer
+)
 
 
 async def read_unit(reader: asyncio.StreamReader, *, tls: bool) -> bytes:
-    """The next record, or the next bytes where there is no TLS; what is there of it at the end, then `b""`."""
+    """Return the next record, or the next bytes without TLS; at the end, an incomplete record and then `b""`."""
     if not tls:
         return await reader.read(1 << 16)
     try:
@@ -23,7 +25,7 @@ async def read_unit(reader: asyncio.StreamReader, *, tls: bool) -> bytes:
 
 
 class ClientRecords:
-    """Tells the records of a client's requests from those of its handshake.
+    """Distinguishes records with a client's requests from those of its handshake.
 
     TLS 1.3 sends the client's Finished as application data, after a CHANGE_CIPHER_SPEC; TLS 1.2 as a handshake record.
     """
@@ -34,11 +36,11 @@ class ClientRecords:
         self._changed = False
 
     def carries_data(self, record: bytes) -> bool:
-        """Whether this record, the next one, is part of a request."""
+        """Return whether the next record is part of a request."""
         kind = record[0]
         if kind == CHANGE_CIPHER_SPEC:
             self._changed = True
-        elif kind == HANDSHAKE and self._changed and len(record) <= _TLS12_FINISHED_MOST:
+        elif kind == HANDSHAKE and self._changed and len(record) <= _TLS12_FINISHED_MAX:
             self.finished = self.tls12 = True
         elif kind == APPLICATION_DATA and self.finished:
             return True

@@ -1,4 +1,4 @@
-"""What a router demands of a request (wire protocol, sections 2 to 4 and 10), and how it refuses one."""
+"""A router's checks of a request (wire protocol, sections 2 to 4 and 10), and its error replies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIENT_KEY_BITS_MINIMUM = 2048
 
 
 class RefusedError(Exception):
-    """A request that the router answers with another status than 200."""
+    """The request is rejected with a status other than 200."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(f"{status}: {detail}")
@@ -27,12 +27,12 @@ class RefusedError(Exception):
 
 
 def error(status: int, detail: object, headers: Headers | None = None) -> Reply:
-    """A reply as the service's errors are: plaintext JSON, `{"detail": …}`."""
+    """Return an error reply like the service: plaintext JSON, `{"detail": …}`."""
     return Reply(status, list(headers or []), json.dumps({"detail": detail}).encode())
 
 
 def limited(after: float | None = None, form: Literal["seconds", "date", "ms"] = "seconds") -> Reply:
-    """A 429, without a Retry-After or with one in any of its three forms; `after` in seconds."""
+    """Return a 429, optionally with a Retry-After of `after` seconds in one of its three forms."""
     from email.utils import formatdate
     from time import time
 
@@ -48,18 +48,18 @@ def limited(after: float | None = None, form: Literal["seconds", "date", "ms"] =
 
 
 def bearer(request: Request, api_key: str | None) -> None:
-    """401 for any other bearer than the router's, where it has one."""
+    """Reject a bearer token other than the router's API key, if it has one, with 401."""
     if api_key is not None and _header(request, "Authorization", 401) != f"Bearer {api_key}":
         raise RefusedError(401, "Invalid API key")
 
 
 def payload_id(request: Request) -> str:
-    """The payload id; 400 without one."""
+    """Return the payload id; 400 if it is missing."""
     return _required(request, "X-Payload-ID")
 
 
 def tier(request: Request) -> str | None:
-    """The tier asked for, `None` without one; 400 for a word that is none."""
+    """Return the requested tier, or `None`; 400 for an unknown tier."""
     value = _header(request, "X-Security-Tier")
     if value is not None and value not in TIERS:
         raise RefusedError(400, f"X-Security-Tier is not one of {', '.join(TIERS)}")
@@ -67,29 +67,29 @@ def tier(request: Request) -> str | None:
 
 
 def content_type(request: Request) -> None:
-    """400 for another Content-Type than the protocol's."""
+    """Reject a Content-Type other than the protocol's with 400."""
     if _required(request, "Content-Type") != "application/octet-stream":
         raise RefusedError(400, "Content-Type is not application/octet-stream")
 
 
 def client_key(request: Request) -> rsa.RSAPublicKey:
-    """The key to which the answer is sealed; `/` bare or `%2F`, with a final newline or without; 400 for a bad one."""
+    """Return the key that encrypts the response; 400 for an invalid one. Accepts `/` and `%2F`, and a final newline."""
     value = _required(request, "X-Public-Key")
     if re.fullmatch(r"(?:[A-Za-z0-9_.~/!'()*-]|%[0-9A-Fa-f]{2})+", value) is None:
         raise RefusedError(400, "X-Public-Key is not percent-encoded")
     try:
         key = load_pem_public_key(unquote(value, errors="strict").encode())
     except ValueError:
-        raise RefusedError(400, "X-Public-Key is no PEM public key") from None
+        raise RefusedError(400, "X-Public-Key is not a PEM public key") from None
     if not isinstance(key, rsa.RSAPublicKey):
         raise RefusedError(400, "X-Public-Key is not RSA")
     if key.key_size < CLIENT_KEY_BITS_MINIMUM:
-        raise RefusedError(400, f"X-Public-Key has {key.key_size} bits, fewer than {CLIENT_KEY_BITS_MINIMUM}")
+        raise RefusedError(400, f"X-Public-Key: expected at least {CLIENT_KEY_BITS_MINIMUM} bits, got {key.key_size}")
     return key
 
 
 def opened(body: bytes, key: rsa.RSAPrivateKey) -> dict[str, Any]:
-    """The payload in a body; 400 where there is none."""
+    """Decrypt the payload in a body; 400 if it is invalid."""
     try:
         payload = strict_object(unseal(body, key), "the payload")
     except PackageError as problem:

@@ -1,4 +1,4 @@
-"""Key pairs of the test router, made when first asked for and kept for the process: RSA-4096 takes a while."""
+"""Key pairs of the test router, generated on first use and cached, since RSA-4096 takes seconds."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _LOCK = threading.Lock()
 
 
 def pair(number: int = 0, bits: int = 4096, exponent: int = 65537) -> rsa.RSAPrivateKey:
-    """The RSA pair of that number, the same at every call of a process."""
+    """Return the RSA key pair with this number, the same for each call in a process."""
     with _LOCK:
         return _pair(number, bits, exponent)
 
 
 def ec_pem(number: int = 0) -> bytes:
-    """A P-256 public key of that number, PEM SubjectPublicKeyInfo."""
+    """Return the P-256 public key with this number, as a PEM SubjectPublicKeyInfo."""
     with _LOCK:
         return _ec_pem(number)
 
 
 def public_pem(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
-    """PEM SubjectPublicKeyInfo, ending in a newline."""
+    """Return a PEM SubjectPublicKeyInfo with a trailing newline."""
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 

@@ -1,4 +1,4 @@
-"""A client of the wire protocol made by hand on http.client: it tests the tools of this folder, sharing no code."""
+"""A simple client of the wire protocol, based on http.client, to test the tools of this folder; it shares no code."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 
 @functools.cache
 def client_key_pair() -> rsa.RSAPrivateKey:
-    """The client's pair; 2048 bits are the least that a router takes, and quick to make."""
+    """Return the client's key pair; 2048 bits is the minimum that a router accepts, and fast to generate."""
     return rsa.generate_private_key(65537, 2048)
 
 
 @dataclass
 class ClientResponse:
-    """What came back, and what had been asked for."""
+    """A response, with the payload id and the tier of its request."""
 
     status: int
     headers: dict[str, str]
@@ -40,7 +40,7 @@ class ClientResponse:
 
 
 class Client:
-    """Calls over one connection, which is opened anew where the server has ended it."""
+    """Calls over one connection, which is opened again if the server has closed it."""
 
     def __init__(self, port: int, ca: str | None, host: str = "localhost") -> None:
         if ca is None:
@@ -58,7 +58,7 @@ class Client:
     def send(
         self, method: str, path: str, headers: dict[str, str | None] | None = None, body: bytes | None = None
     ) -> http.client.HTTPResponse:
-        """Send a request whose headers are those that are not `None`; the response, not read yet."""
+        """Send a request without the headers whose value is `None`; return the response before its body is read."""
         self.connection.putrequest(method, path, skip_accept_encoding=True)
         if body is not None:
             self.connection.putheader("Content-Length", str(len(body)))
@@ -69,7 +69,7 @@ class Client:
         return self.connection.getresponse()
 
     def key_document(self) -> bytes:
-        """What the key path serves."""
+        """Fetch the document at the path of the server's key."""
         return self.send("GET", "/pki/public_key").read()
 
     def call(
@@ -82,10 +82,12 @@ class Client:
         body: bytes | None = None,
         headers: dict[str, str | None] | None = None,
     ) -> ClientResponse:
-        """A whole call: the server's key, the request sealed to it, the answer as it came.
+        """Fetch the server's key, send an encrypted request, and return the response.
 
-        key: instead of fetching it. inside: the tag in the ciphertext. body: instead of a sealed payload.
-        headers: instead of the right ones of those names, `None` for leaving one out.
+        key: use this key instead of fetching one.
+        inside: whether the tag is inside the ciphertext.
+        body: send this instead of an encrypted payload.
+        headers: replace the headers with these names; `None` omits a header.
         """
         if key is None:
             loaded = serialization.load_pem_public_key(self.key_document())
@@ -109,7 +111,7 @@ def request_headers(payload_id: str) -> dict[str, str | None]:
 
 
 def pem() -> str:
-    """The client's public key, PEM, with a newline at its end."""
+    """Return the client's public key in PEM, with a trailing newline."""
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return client_key_pair().public_key().public_bytes(serialization.Encoding.PEM, form).decode()
 
@@ -124,9 +126,9 @@ def sealed(
     inner: dict[str, object] | None = None,
     **changes: object,
 ) -> bytes:
-    """A request package (section 4), with `changes` in it and `inner` ones in its encrypted_payload.
+    """Build a request package (section 4), with `changes`, and `inner` changes of its encrypted_payload.
 
-    payload: bytes are the plaintext as they are.
+    payload: an object, or the bytes of the plaintext.
     """
     aes, nonce = os.urandom(aes_bytes), os.urandom(nonce_bytes)
     plain = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
@@ -148,16 +150,16 @@ def sealed(
 
 
 CONNECTION_LOST = (ConnectionError, http.client.IncompleteRead, ssl.SSLEOFError)
-"""How Python may tell that a connection was lost. With TLS above it, not every version tells an RST from a FIN."""
+"""Errors for a lost connection. With TLS, not every version of Python distinguishes an RST from a FIN."""
 
 
 def was_reset(error: BaseException) -> bool:
-    """Whether a connection without TLS was lost by RST; http.client tells of a FIN with another `ConnectionError`."""
+    """Return whether a connection without TLS ended with RST; for a FIN, http.client raises a different error."""
     return isinstance(error, OSError) and error.errno == errno.ECONNRESET
 
 
 def read(answer: ClientResponse) -> dict[str, Any]:
-    """The completion in an answer; `ValueError` with the first thing in it that the protocol does not allow."""
+    """Return the completion in a response; raise `ValueError` for its first violation of the protocol."""
     if answer.status != 200:
         raise ValueError(f"status {answer.status}")
     package = _object(_json(answer.body, "body"), "body")
@@ -220,13 +222,13 @@ def _json(data: bytes, what: str) -> object:
         raise ValueError(f"{what} is no JSON") from None
     except RecursionError:
         raise ValueError(f"{what} is too deep") from None
-    if _depth(value) > 500:  # the parser's own limit differs from one Python to the next
+    if _depth(value) > 500:  # the limit of the parser depends on the version of Python
         raise ValueError(f"{what} is too deep")
     return value
 
 
 def _depth(value: object) -> int:
-    """How many objects and arrays are inside each other."""
+    """Return the depth of nested objects and arrays."""
     depth, level = 0, [value]
     while level := [one for one in level if isinstance(one, (dict, list))]:
         depth += 1

@@ -30,12 +30,12 @@ def quoted(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> str:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: "nonsense", "X-Public-Key is no PEM public key"),
+        (lambda: "nonsense", "X-Public-Key is not a PEM public key"),
         (lambda: pem().replace("\n", " "), "X-Public-Key is not percent-encoded"),
         (lambda: quoted(ec.generate_private_key(ec.SECP256R1()).public_key()), "X-Public-Key is not RSA"),
         (
             lambda: quoted(rsa.generate_private_key(65537, 1024).public_key()),
-            "X-Public-Key has 1024 bits, fewer than 2048",
+            "X-Public-Key: expected at least 2048 bits, got 1024",
         ),
     ],
 )
@@ -63,10 +63,10 @@ def test_a_tier_that_is_none_is_a_400(client: Client) -> None:
         ({"encrypted_aes_key": "QR=="}, "encrypted_aes_key is not canonical base64"),
         ({"encrypted_aes_key": "Q?=="}, "encrypted_aes_key is not base64"),
         ({"encrypted_aes_key": None}, "encrypted_aes_key is not a string"),
-        ({"aes_bytes": 16}, "the AES key has 16 bytes"),
-        ({"nonce_bytes": 16}, "the nonce has 16 bytes"),
-        ({"inner": {"tag": "QUJD"}}, "the tag has 3 bytes"),
-        ({"inner": {"ciphertext": "QUJD"}}, "the ciphertext does not open"),
+        ({"aes_bytes": 16}, "AES key: expected 32 bytes, got 16"),
+        ({"nonce_bytes": 16}, "nonce: expected 12 bytes, got 16"),
+        ({"inner": {"tag": "QUJD"}}, "tag: expected 16 bytes, got 3"),
+        ({"inner": {"ciphertext": "QUJD"}}, "the ciphertext cannot be decrypted"),
     ],
 )
 def test_a_bad_package_is_a_400(router: PlainRouter, client: Client, changes: dict[str, Any], reason: str) -> None:
@@ -85,8 +85,8 @@ def test_a_bad_package_is_a_400(router: PlainRouter, client: Client, changes: di
         (b"{}", "the payload is empty"),
         (b"", "the payload is not JSON"),
         (b'{"x": "\xff"}', "the payload is not JSON in UTF-8"),
-        (b'{"x": NaN}', "the payload holds NaN"),
-        (b'{"x": 1, "x": 1}', "the payload has a name twice"),
+        (b'{"x": NaN}', "the payload contains NaN"),
+        (b'{"x": 1, "x": 1}', "the payload has a duplicate key"),
     ],
 )
 def test_a_payload_that_is_no_object_of_json_is_a_400(client: Client, plaintext: bytes, reason: str) -> None:
@@ -98,7 +98,7 @@ def test_a_payload_that_is_no_object_of_json_is_a_400(client: Client, plaintext:
 @pytest.mark.parametrize("name", ["X-Payload-ID", "X-Public-Key", "Content-Type", "X-Security-Tier"])
 def test_a_header_that_is_there_twice_is_a_400(client: Client, name: str) -> None:
     answer = client.call(tier="high", headers={name.upper(): "again"})
-    assert (answer.status, detail(answer)) == (400, f"{name} is there 2 times")
+    assert (answer.status, detail(answer)) == (400, f"duplicate header {name}: 2 values")
 
 
 def test_another_content_type_is_a_400(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""A proxy that ends TLS and reads the HTTP in it: somebody with a certificate, between a client and a server.
+"""A proxy that terminates TLS and changes HTTP messages, like an attacker with a trusted certificate.
 
 with PlainRouter() as router, TlsProxy("localhost", router.port, ca=router.ca) as proxy:
     proxy.alter(flipped(100))
@@ -34,10 +34,10 @@ Change = Callable[[Request, Reply], Reply]
 class TlsProxy(Loopback):
     """The proxy, as a context manager.
 
-    ca: path of the CA that the server's certificate is of; `None` for a server without TLS.
-    authority: the CA of the proxy's own certificate; one of its own, without.
+    ca: path of the server's CA certificate; `None` for a server without TLS.
+    authority: the CA of the proxy's certificate; `None` for a new one.
 
-    Attributes: `ca`, the path of the proxy's own CA for SSL_CERT_FILE; `requests`, as they came from clients.
+    Attributes: `ca`, the path of the proxy's CA certificate for SSL_CERT_FILE; `requests`, as received from clients.
     """
 
     def __init__(self, host: str, port: int, *, ca: str | None, authority: trustme.CA | None = None) -> None:
@@ -56,11 +56,11 @@ class TlsProxy(Loopback):
         return f"https://localhost:{self.port}"
 
     def alter(self, change: Change | None, on: Literal["GET", "POST"] = "POST") -> None:
-        """What becomes of the replies to requests of a method from now on; `None` passes them as they are."""
+        """Change replies to requests with this method from now on; `None` forwards them unchanged."""
         self._changes[on] = change
 
     def alter_requests(self, change: Callable[[Request], Request] | None) -> None:
-        """What becomes of requests before the server gets them; `None` passes them as they are."""
+        """Change requests before they are forwarded; `None` forwards them unchanged."""
         self._request_change = change
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ class TlsProxy(Loopback):
 
 
 def flipped(n: int, bit: int = 0) -> Change:
-    """A bit of the body's byte `n` is another, counted from the lowest; a negative `n` counts from the end."""
+    """Flip bit `bit` of byte `n` of the body; a negative `n` counts from the end."""
 
     def change(request: Request, reply: Reply) -> Reply:
         body = bytearray(_bytes(reply))
@@ -99,12 +99,12 @@ def flipped(n: int, bit: int = 0) -> Change:
 
 
 def html(page: bytes, status: int = 200) -> Change:
-    """A web page instead, as from a captive portal."""
+    """Reply with a web page, like a captive portal."""
     return lambda request, reply: Reply(status, [("Content-Type", "text/html; charset=utf-8")], page)
 
 
 def gzip_body() -> Change:
-    """The body gzipped, asked for or not."""
+    """Compress the body with gzip, whether or not it was requested."""
 
     def change(request: Request, reply: Reply) -> Reply:
         return replace(reply, headers=[*reply.headers, ("Content-Encoding", "gzip")], body=gzip.compress(_bytes(reply)))
@@ -113,12 +113,12 @@ def gzip_body() -> Change:
 
 
 def redirect_to(location: str, status: int = 307) -> Change:
-    """A redirect instead."""
+    """Reply with a redirect."""
     return lambda request, reply: Reply(status, [("Location", location)], b"")
 
 
 def deliver(**changes: object) -> Change:
-    """The same reply sent in another way: `truncate_at`, `drip`, `delay`, `reset`, `chunked`, `close` of `Reply`."""
+    """Change the delivery of the reply: `truncate_at`, `drip`, `delay`, `reset`, `chunked`, `close` of `Reply`."""
     return lambda request, reply: replace(reply, **changes)  # type: ignore[arg-type]  # fields of Reply by name
 
 
