@@ -289,8 +289,8 @@ class SecureCompletionClient(BaseClient):
             policy=policy,
             gated=gated,
             admission=self._admission(payload.get("model"), api_key, tier),
-            on_affirmed=lambda server_key, _: self.admissions.affirmed(
-                Target(account, server_key, str(payload.get("model")), tier), payload_id
+            on_affirmed=lambda server_key, result: self.admissions.affirmed(
+                Target(account, result.policy_digest, server_key, str(payload.get("model")), tier), payload_id
             ),
         )
         try:
@@ -322,7 +322,7 @@ class SecureCompletionClient(BaseClient):
         outcome: list[tuple[AttestationResult, Affirmed | None]] = []
 
         def record(server_key: str, result: AttestationResult) -> None:
-            target = Target(account, server_key, model, tier)
+            target = Target(account, result.policy_digest, server_key, model, tier)
             outcome.append((result, self.admissions.affirmed(target, payload_id, canary_sent_at=sent_at)))
 
         request = Request(
@@ -361,6 +361,7 @@ class SecureCompletionClient(BaseClient):
         return Admission(
             self.admissions,
             Account.of(self.origin, api_key),
+            policy_digest="" if self._policy is None else self._policy.digest,
             model=model,
             tier=tier,
             hold=self._refusal_hold,

@@ -50,9 +50,10 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What an affirmed response vouches for: an account, a server key, a model and a tier."""
+    """What an affirmed response vouches for: an account, a policy, a server key, a model and a tier."""
 
     account: Account
+    policy_digest: str
     server_key: str
     model: str
     tier: str | None
@@ -195,6 +196,7 @@ class Admission:
     Args:
         admissions: the state of the client.
         account: origin and API key of the call.
+        policy_digest: of the policy that must affirm the server; empty without one.
         model, tier: of the prompt.
         hold: seconds for which a refusal holds later calls.
         preflight: maximum age in seconds of the last affirmed response; None to send no canaries.
@@ -206,13 +208,14 @@ class Admission:
         admissions: Admissions,
         account: Account,
         *,
+        policy_digest: str,
         model: str,
         tier: str | None,
         hold: float,
         preflight: float | None,
         send: Callable[[], Awaitable[Affirmed | None]],
     ) -> None:
-        self._admissions, self._account = admissions, account
+        self._admissions, self._account, self._policy_digest = admissions, account, policy_digest
         self._model, self._tier = model, tier
         self._hold, self._preflight = hold, preflight
         self._send = send
@@ -230,7 +233,7 @@ class Admission:
         if self._preflight is None:
             self.check()
             return None
-        target = Target(self._account, server_key, self._model, self._tier)
+        target = Target(self._account, self._policy_digest, server_key, self._model, self._tier)
         affirmed = await self._admissions.fresh(target, self._preflight, self._hold, self._send)
         return {"payload_id": affirmed.payload_id, "age": round(self._admissions.clock() - affirmed.at, 3)}
 

@@ -218,6 +218,17 @@ def test_another_model_or_tier_needs_its_own_canary(wire: Wire, tpm: Forge) -> N
     assert [post.tier for post in canaries] == [None, "high", None]
 
 
+def test_a_response_that_another_policy_affirmed_does_not_count(wire: Wire, tpm: Forge) -> None:
+    async def calls() -> None:
+        async with attesting(wire, preflight=60) as client:
+            await ask(client)
+            await ask(client.with_options(attestation_policy=policy(id="another")))
+
+    run(calls())
+
+    assert prompts(wire) == [False, True, False, True]
+
+
 def test_a_server_that_changed_before_the_first_prompt_receives_the_canary_and_no_prompt(
     wire: Wire, boot: Callable[[bool], None]
 ) -> None:
