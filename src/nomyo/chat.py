@@ -12,14 +12,13 @@ from nomyo.base_client import BaseClient
 from nomyo.client import SecureCompletionClient
 from nomyo.client_keys import Keyring
 from nomyo.errors import ArgumentError, ArgumentTypeError, ClientClosedError
+from nomyo.option_names import check_call, hint
 from nomyo.options import (
     ALWAYS,
     OPTION_NAMES,
     ChatOptions,
     ConstructorSignature,
     Options,
-    check_call,
-    hint,
     is_gated,
     load_policy,
 )
@@ -146,7 +145,7 @@ class SecureChatCompletion(BaseClient):
                 - ``extra_body``: a dict of additional parameters to send, under any name.
 
                 A name that looks like an option, such as ``require_atestation``, ``policy`` or ``headers``, raises
-                `ArgumentTypeError` instead of being sent (see `nomyo.options`).
+                `ArgumentTypeError` instead of being sent (see `nomyo.option_names`).
 
         Returns:
             The completion as the server wrote it, with ``_metadata``. In ``_metadata``, ``verification`` lists the

@@ -22,6 +22,7 @@ import msgspec
 from nomyo import envelope, strict_json
 from nomyo.background import BackgroundResult
 from nomyo.config import TIERS
+from nomyo.decision_log import log_refusal, log_release
 from nomyo.errors import (
     TIER_NOT_AS_REQUESTED,
     ArgumentError,
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 logger = logging.getLogger("nomyo")
-
-EVIDENCE_NOT_LOGGED: Final = "evidence_not_logged"
-"""Code in log records about a completion that is not released because its evidence could not be stored."""
 
 _THREAD_BYTES: Final = 256 * 1024
 """Size in bytes above which a package is decrypted in a thread. Below it, starting the thread would take longer."""
@@ -166,12 +164,12 @@ class Gate:
             finally:
                 del refusal  # otherwise the traceback would refer to itself
         except (SecurityError, EvidenceLogError) as error:
-            _log_refusal(payload_id, error, policy)
+            log_refusal(payload_id, error, policy)
             raise
-        if result is not None and not gated:
-            _log_release(payload_id, result)
         shown = result.to_dict() if result is not None and gated else None
-        if on_affirmed is not None and result is not None and not _reason_to_refuse(result):
+        if result is not None and _reason_to_refuse(result):
+            log_release(payload_id, result)
+        elif result is not None and on_affirmed is not None:
             on_affirmed(result)
         return with_client_metadata(response, payload_id, server_key, shown, stored, preflight)
 
@@ -366,49 +364,3 @@ def _evidence_log_error(error: attest_errors.LedgerError, *, prompt_sent: bool) 
     failure = EvidenceLogError(error.path, prefix + error.problem, error.hint)
     failure.prompt_sent = prompt_sent
     return failure
-
-
-def _log_release(payload_id: str, result: AttestationResult) -> None:
-    """Log that a completion is released although the policy does not affirm the evidence, because the gate is off."""
-    if _reason_to_refuse(result):
-        fields = {**_log_fields(payload_id, result, ""), "gate": "off"}
-        logger.warning("released, the gate is off: response to %s: %s", payload_id, _summary(result), extra=fields)
-
-
-def _log_refusal(payload_id: str, error: SecurityError | EvidenceLogError, policy: AppraisalPolicy | None) -> None:
-    """Log that a completion is not released: ids, verdict and rules, and no part of the response.
-
-    The record's attributes are `payload_id`, `refusal` (the error's code), and for an `AttestationError`
-    `verdict`, `failed_rules`, `undecided_rules`, `policy_id`, `policy_digest`. Its level is WARNING if there is a
-    policy and INFO if there is none.
-    """
-    details = code = error.code if isinstance(error, SecurityError) else EVIDENCE_NOT_LOGGED
-    fields: dict[str, Any] = {"payload_id": payload_id, "refusal": code}
-    if isinstance(error, AttestationError):
-        fields = _log_fields(payload_id, error.result, code)
-        details = f"{code}: {_summary(error.result)}"
-    elif policy is not None:
-        fields |= {"policy_id": policy.id, "policy_digest": policy.digest}
-        details = f"{code}: policy {policy.id!r} ({policy.digest})"
-    level = logging.INFO if policy is None else logging.WARNING
-    logger.log(level, "refused: response to %s: %s", payload_id, details, extra=fields)
-
-
-def _summary(result: AttestationResult) -> str:
-    """Format the verdict, the failed and undecided rules, and the policy in one line."""
-    outcomes = (("failed", result.failed), ("undecided", result.undecided))
-    rules = "".join(f"; {outcome} {', '.join(names)}" for outcome, names in outcomes if names)
-    return f"{result.verdict.value}{rules}; policy {result.policy_id!r} ({result.policy_digest})"
-
-
-def _log_fields(payload_id: str, result: AttestationResult, code: str) -> dict[str, Any]:
-    """Return the attributes of a log record about a result."""
-    return {
-        "payload_id": payload_id,
-        "refusal": code,
-        "verdict": result.verdict.value,
-        "failed_rules": result.failed,
-        "undecided_rules": result.undecided,
-        "policy_id": result.policy_id,
-        "policy_digest": result.policy_digest,
-    }

@@ -16,6 +16,7 @@ from pathlib import PurePath
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from nomyo.errors import ArgumentTypeError, EventLoopError, InternalError, NomyoError
+from nomyo.option_names import hint
 from nomyo_attest.errors import NomyoAttestError
 
 P = ParamSpec("P")
@@ -137,7 +138,6 @@ def _with_hint(problem: str, method: Callable[..., Any]) -> str:
     unknown = _UNKNOWN_ARGUMENT.search(problem)
     if unknown is None:
         return problem
-    from nomyo.options import hint  # imported here, since it imports policies and the ledger
 
     return problem[: unknown.end()] + hint(unknown[1], inspect.signature(method).parameters)
 

@@ -10,7 +10,7 @@ import pytest
 import nomyo
 from nomyo.client import SecureCompletionClient
 from nomyo.errors import ArgumentTypeError
-from nomyo.options import CALL_OPTIONS, CHAT_ONLY_OPTIONS, FOREIGN_NAMES, FUZZY_LENGTH_MIN
+from nomyo.option_names import CALL_OPTIONS, CHAT_ONLY_OPTIONS, FOREIGN_NAMES, FUZZY_LENGTH_MIN
 from tests.nomyo.client_calls import MODEL, Wire
 
 OPTIONS = tuple(inspect.signature(nomyo.SecureChatCompletion).parameters)

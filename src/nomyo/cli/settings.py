@@ -71,7 +71,7 @@ def check_variables() -> None:
     for name in os.environ:
         if not name.upper().startswith(_PREFIX) or name in VARIABLES.values():
             continue
-        from nomyo.options import intended_option  # imported here since it imports policies and ledgers
+        from nomyo.option_names import intended_option  # imported here, so that other commands start faster
 
         suggestion = intended_option(name, tuple(VARIABLES.values()))
         if suggestion not in VARIABLES.values():  # it may resemble an option of the library
