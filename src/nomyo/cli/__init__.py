@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "keys generate": ("keys:Generate", "generate a key pair for the client"),
     "keys show":     ("keys:Show", "show a key file's size, fingerprint and protection"),
     "keys pin":      ("keys:Pin", "fetch a server's key and print the pin for it"),
+    "proxy":         ("proxy", "give programs on this machine an OpenAI API (extra proxy)"),
     "router":        ("router", "run the reference router (extra router)"),
 }
 """Command → its module or class in this package, and its summary; the help lists the commands in this order."""

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from nomyo.cli.settings import check_variables, nonempty, read_secret, read_setting
@@ -78,9 +78,15 @@ def host_of(url: str) -> str:
 
 
 def open_client(
-    arguments: argparse.Namespace, policy: AppraisalPolicy | None, evidence_log: str | None = None
+    arguments: argparse.Namespace, policy: AppraisalPolicy | None, evidence_log: str | None = None, **options: Any
 ) -> SecureChatCompletion:
     """Create the client from the arguments of `add_client`; with a policy, it requires attestation.
+
+    Args:
+        arguments: the arguments of the command.
+        policy: the policy; None to require no attestation.
+        evidence_log: path of the ledger; None to store no evidence.
+        options: further options of `SecureChatCompletion`.
 
     Raises `CommandError`.
     """
@@ -106,12 +112,12 @@ def open_client(
                 allow_http=arguments.allow_http,
                 api_key=api_key,
                 attestation_policy=policy,
-                require_attestation=policy is not None,
                 key_dir=arguments.key_dir,
                 key_password=password,
                 server_key_pins=pins,
                 timeout=arguments.timeout,
                 evidence_log=evidence_log,
+                **{"require_attestation": policy is not None, **options},
             )
     except NomyoError as error:
         raise command_error(error) from None
@@ -187,6 +193,8 @@ _OPTIONS: Final = {
     "base_url": "base URL",
     "api_key": "API key",
     "timeout": "--timeout",
+    "refusal_hold": "--refusal-hold",
+    "preflight": "--preflight",
     "server_key_pins": "--server-key-pin",
     "key_dir": "--key-dir",
     "key_password": "--key-password-file",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import Mapping
@@ -11,14 +10,13 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from nomyo import envelope, keys, strict_json
 from nomyo.config import PAYLOAD_ID_MAX, TIERS
 from nomyo.errors import ResponseError, ServerKeyError
 from nomyo.memory import wipe
 from nomyo.router.errors import Refusal
+from nomyo.serving.requests import PiecewiseResponse
 from nomyo_attest.evidence.strict_json import TooManyContainersError
 
 PACKAGE_MAX: Final = 16 * 1024 * 1024
@@ -119,8 +117,6 @@ MEMORY_PROTECTION: Final = {
 
 CUDA_DEVICE: Final = {"available": False}
 
-_PIECE_BYTES: Final = 256 * 1024
-
 
 def add_metadata(
     completion: Mapping[str, Any], evidence: Mapping[str, Any], *, payload_id: str, tier: str, tpm_kind: str
@@ -147,19 +143,10 @@ def add_metadata(
     return {**completion, "_metadata": metadata}
 
 
-class EncryptedResponse(Response):
-    """An encrypted response, sent in pieces, since encrypting megabytes with TLS at once would delay other requests."""
+class EncryptedResponse(PiecewiseResponse):
+    """An encrypted response."""
 
     media_type = "application/json"
 
     def __init__(self, body: bytes) -> None:
         super().__init__(body, headers=NO_STORE)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        body = memoryview(self.body)
-        for start in range(0, len(body), _PIECE_BYTES):
-            piece = bytes(body[start : start + _PIECE_BYTES])
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await asyncio.sleep(0)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -37,7 +37,7 @@ BODY_SECONDS: Final = 300.0
 """Maximum time until a request's body has arrived, in seconds."""
 
 STALLED_SECONDS: Final = 60.0
-"""Seconds in which a peer must read the part of a response that was sent, at most 256 KiB (`protocol`)."""
+"""Seconds in which a peer must read the part of a response that was sent, at most 256 KiB of a `PiecewiseResponse`."""
 
 CLOSING_SECONDS: Final = 1.0
 """Seconds in which a peer must confirm the TLS shutdown of an idle connection."""

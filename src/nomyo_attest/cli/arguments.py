@@ -199,6 +199,10 @@ class Parser(argparse.ArgumentParser):
             words.append(f"[{name}]" if action.nargs == "?" else f"{name} ..." if action.nargs == "+" else name)
         required = [action for action in self._get_optional_actions() if action.required]
         words += [f"{action.option_strings[-1]} {action.metavar}" for action in required]
+        for group in self._mutually_exclusive_groups:
+            if group.required:
+                choices = [f"{each.option_strings[-1]} {each.metavar or ''}".strip() for each in group._group_actions]
+                words.append(f"({' | '.join(choices)})")
         return " ".join([*words, "[options]"])
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

@@ -153,7 +153,10 @@ def test_a_repeatable_option_and_a_second_run_may_give_an_option_again(garden: P
 
 @pytest.mark.parametrize(
     ("program", "expected"),
-    [(nomyo_attest.cli.PROGRAM, {"--out"}), (nomyo.cli.PROGRAM, {"--server-key-pin", "--model"})],
+    [
+        (nomyo_attest.cli.PROGRAM, {"--out"}),
+        (nomyo.cli.PROGRAM, {"--server-key-pin", "--model", "--allow-host", "--allow-origin"}),
+    ],
 )
 def test_the_repeatable_options_of_both_programs_are_these(program: Program, expected: set[str]) -> None:
     repeatable = set()
