@@ -35,7 +35,9 @@ class SchemaTable(SphinxDirective):
 
 def rows(schema: dict[str, Any], part: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Yield key, type and meaning of every property, depth first."""
-    properties = {**part.get("properties", {}), **part.get("then", {}).get("properties", {})}
+    properties = dict(part.get("properties", {}))
+    for name, definition in part.get("then", {}).get("properties", {}).items():
+        properties.setdefault(name, definition)
     required = {*part.get("required", ()), *part.get("then", {}).get("required", ())}
     for name, definition in properties.items():
         key = f"{prefix}{name}"
@@ -82,8 +84,8 @@ def type_of(schema: dict[str, Any], definition: dict[str, Any]) -> str:
 
 
 def meaning(definition: dict[str, Any]) -> str:
-    """Return the description, or the hint for a wrong value if there is none."""
-    return str(definition.get("description") or definition.get("$comment", "")).replace(" docs/policy.md", " Policy")
+    """Return the description."""
+    return str(definition.get("description", ""))
 
 
 def table(found: list[tuple[str, str, str]]) -> nodes.table:

@@ -15,8 +15,8 @@ from nomyo_attest.policy.pcr_meanings import MEANINGS, QUOTED, never_extended, r
 from nomyo_attest.policy.toml import toml_path
 from nomyo_attest.rules import rule_facts
 
-WARN_FOR: Final = timedelta(days=90)
-"""The longest warning period that `lint` accepts: a quarter is enough to see every machine of a fleet update."""
+WARNING_PERIOD_MAX: Final = timedelta(days=90)
+"""The maximum warning period that `lint` accepts: three months are enough to see every machine of a fleet update."""
 
 
 _RENEW: Final = (
@@ -38,7 +38,7 @@ class Remark(msgspec.Struct, frozen=True):
         weight: warning or note.
         where: place in the policy, e.g. ``"pcrs.sha256.16"``.
         problem: the remark, as a sentence.
-        hint: what to do about it; empty if no action is needed.
+        hint: the next action; empty if none is needed.
     """
 
     weight: Weight
@@ -50,15 +50,15 @@ class Remark(msgspec.Struct, frozen=True):
 def lint(policy: AppraisalPolicy, now: datetime) -> tuple[Remark, ...]:
     """Return the remarks on `policy` as of `now`: warnings first, each weight in the order of a policy file."""
     remarks = [
-        *_period(policy, now),
-        *_unsafe(policy),
-        *_warned(policy, now),
-        *_reference_values(policy),
-        *_coverage(policy),
-        *_key(policy),
-        *_hashes(policy),
-        *_enabled(policy),
-        *_softened(policy, now),
+        *_check_period(policy, now),
+        *_check_unsafe_keys(policy),
+        *_check_warning_period(policy, now),
+        *_check_reference_values(policy),
+        *_check_coverage(policy),
+        *_check_key(policy),
+        *_check_hashes(policy),
+        *_check_values(policy),
+        *_check_softened_rules(policy, now),
     ]
     return tuple(sorted(remarks, key=lambda remark: remark.weight is Weight.NOTE))
 
@@ -78,15 +78,15 @@ def _note(where: str, problem: str, hint: str = "") -> Remark:
     return Remark(Weight.NOTE, where, problem, hint)
 
 
-def _period(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
+def _check_period(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
     state = validity(policy, now)
     if state == "expired":
-        yield _warning("valid_until", "the policy has expired: it affirms nothing any more", _RENEW)
+        yield _warning("valid_until", "the policy has expired and no longer affirms any evidence", _RENEW)
     elif state == "not valid yet":
-        yield _warning("valid_from", "the policy is not valid yet: it affirms nothing until then")
+        yield _warning("valid_from", "the policy is not valid yet and affirms no evidence until then")
 
 
-def _warned(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
+def _check_warning_period(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
     until = policy.unsafe_warn_until
     if until is None:
         return
@@ -101,11 +101,11 @@ def _warned(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
         yield _warning(
             where, f"evidence for which {rules} does not hold is accepted until this date", "keep the period short"
         )
-        if until - now > WARN_FOR:
-            yield _warning(where, f"this date is more than {WARN_FOR.days} days away", "set an earlier date")
+        if until - now > WARNING_PERIOD_MAX:
+            yield _warning(where, f"this date is more than {WARNING_PERIOD_MAX.days} days away", "set an earlier date")
 
 
-def _unsafe(policy: AppraisalPolicy) -> Iterator[Remark]:
+def _check_unsafe_keys(policy: AppraisalPolicy) -> Iterator[Remark]:
     if policy.unsafe_any_nonce:
         yield _warning(
             "unsafe_any_nonce",
@@ -122,36 +122,36 @@ def _unsafe(policy: AppraisalPolicy) -> Iterator[Remark]:
         yield _warning("unsafe_accept_any_pcrs", problem, "remove it" if pinned else "pin PCR values and remove it")
 
 
-def _reference_values(policy: AppraisalPolicy) -> Iterator[Remark]:
-    fresh = [pcr for pcr in policy.pcrs if any(never_extended(reference.value) for reference in pcr.values)]
-    if fresh:
+def _check_reference_values(policy: AppraisalPolicy) -> Iterator[Remark]:
+    initial = [pcr for pcr in policy.pcrs if any(never_extended(reference.value) for reference in pcr.values)]
+    if initial:
         yield _warning(
-            _where(fresh),
+            _places(initial),
             "a reference value is the initial value of a PCR, which says nothing about the machine",
-            "replace it by a value of a machine whose firmware measures into this PCR",
+            "replace it with a value from a machine whose firmware measures into this PCR",
         )
     for reason in dict.fromkeys(reset_by(pcr.index) for pcr in policy.pcrs if pcr.values):
         if reason:
             resettable = [pcr for pcr in policy.pcrs if pcr.values and reset_by(pcr.index) == reason]
-            yield _warning(_where(resettable), f"the value proves little, because {reason}", "rely on PCRs 0 to 15")
-    unlabelled = [pcr for pcr in policy.pcrs if any(not reference.label for reference in pcr.values)]
-    if unlabelled:
+            yield _warning(_places(resettable), f"the value proves little, because {reason}", "rely on PCRs 0 to 15")
+    unlabeled = [pcr for pcr in policy.pcrs if any(not reference.label for reference in pcr.values)]
+    if unlabeled:
         yield _note(
-            _where(unlabelled),
-            "a value has no label that says where it comes from",
+            _places(unlabeled),
+            "a value has no label that names its source",
             'write { value = "…", label = "…" }',
         )
 
 
-def _where(pcrs: list[PcrReference]) -> str:
+def _places(pcrs: list[PcrReference]) -> str:
     """Places in the policy: ``"pcrs.sha256.0, pcrs.sha256.7"``."""
     return ", ".join(f"pcrs.{pcr.bank}.{pcr.index}" for pcr in pcrs)
 
 
-def _coverage(policy: AppraisalPolicy) -> Iterator[Remark]:
+def _check_coverage(policy: AppraisalPolicy) -> Iterator[Remark]:
     pinned = {pcr.index for pcr in policy.pcrs if pcr.values}
-    free = [pcr for pcr in policy.pcrs if pcr.index in QUOTED and pcr.index not in pinned]
-    for pcr in free:
+    unpinned = [pcr for pcr in policy.pcrs if pcr.index in QUOTED and pcr.index not in pinned]
+    for pcr in unpinned:
         yield _warning(
             toml_path("pcrs", pcr.bank, str(pcr.index)),
             f'PCR {pcr.index} is "any": every value is accepted ({MEANINGS[pcr.index]})',
@@ -167,7 +167,7 @@ def _coverage(policy: AppraisalPolicy) -> Iterator[Remark]:
         )
         return
     for index, measured in ((0, "firmware"), (7, "Secure Boot")):
-        if index not in pinned and index not in {pcr.index for pcr in free}:
+        if index not in pinned and index not in {pcr.index for pcr in unpinned}:
             yield _note(
                 "pcrs",
                 f"PCR {index} has no reference value: {measured} is not checked",
@@ -175,7 +175,7 @@ def _coverage(policy: AppraisalPolicy) -> Iterator[Remark]:
             )
 
 
-def _key(policy: AppraisalPolicy) -> Iterator[Remark]:
+def _check_key(policy: AppraisalPolicy) -> Iterator[Remark]:
     if not policy.hierarchies:
         yield _warning(
             "key.hierarchy",
@@ -192,23 +192,25 @@ def _key(policy: AppraisalPolicy) -> Iterator[Remark]:
             yield _note(
                 "key.pinned", "AIKs that are not pinned are accepted too", 'write trust = "pinned_aik" to reject them'
             )
-    yield from _aik_labels(policy)
+    yield from _check_aik_labels(policy)
 
 
-def _aik_labels(policy: AppraisalPolicy) -> Iterator[Remark]:
+def _check_aik_labels(policy: AppraisalPolicy) -> Iterator[Remark]:
     labels = Counter(policy.pinned_labels.values())
     shared = [label for label, names in labels.items() if names > 1]
     if shared:
-        named = ", ".join(sorted(repr(label) for label in shared))
+        quoted_labels = ", ".join(sorted(repr(label) for label in shared))
         hint = "give each AIK a different label"
-        yield _warning("key.pinned", f"several AIKs have the same label, which makes reports ambiguous: {named}", hint)
+        yield _warning(
+            "key.pinned", f"several AIKs have the same label, which makes reports ambiguous: {quoted_labels}", hint
+        )
     if labels and len(policy.pinned_labels) < len(policy.pinned):
         without = len(policy.pinned) - len(policy.pinned_labels)
         problem = f"{without} of {len(policy.pinned)} AIKs have no label: reports show their Names"
         yield _note("key.pinned", problem, 'write { name = "000b…", label = "…" }')
 
 
-def _hashes(policy: AppraisalPolicy) -> Iterator[Remark]:
+def _check_hashes(policy: AppraisalPolicy) -> Iterator[Remark]:
     if "sha1" in policy.signature_hashes:
         yield _warning(
             "signature.hashes", "SHA-1 signatures are accepted, but SHA-1 collisions are practical", "remove sha1"
@@ -221,12 +223,12 @@ def _hashes(policy: AppraisalPolicy) -> Iterator[Remark]:
     if refused and policy.rules.get("pcr.bank", Requirement.REQUIRED) is Requirement.REQUIRED:
         yield _warning(
             "bank.hashes",
-            f"there are reference values in the {', '.join(refused)} bank, which is not allowed: nothing is affirmed",
+            f"reference values are in the {', '.join(refused)} bank, which is not allowed, so no evidence is affirmed",
             f"pin values of another bank, one of {', '.join(STRONG_HASHES)}",
         )
 
 
-def _enabled(policy: AppraisalPolicy) -> Iterator[Remark]:
+def _check_values(policy: AppraisalPolicy) -> Iterator[Remark]:
     if policy.firmware_versions and not {"endorsement", "platform"}.issuperset(policy.hierarchies or ("owner",)):
         yield _warning(
             "firmware.versions",
@@ -234,10 +236,10 @@ def _enabled(policy: AppraisalPolicy) -> Iterator[Remark]:
             "list only these two under key.hierarchy, or remove firmware.versions",
         )
     if policy.claims:
-        yield _note("claims", "nothing signs the server's claims: a server can claim anything")
+        yield _note("claims", "claims are unsigned: a server can claim anything")
 
 
-def _softened(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
+def _check_softened_rules(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
     ended = policy.warned if policy.unsafe_warn_until and now >= policy.unsafe_warn_until else ()
     for rule, requirement in sorted(policy.rules.items()):
         where = toml_path("rules", rule)
@@ -245,7 +247,7 @@ def _softened(policy: AppraisalPolicy, now: datetime) -> Iterator[Remark]:
             hint = f"write {' or '.join(rule_facts(rule).enabled_by)}"
             yield _warning(where, "the rule is not evaluated: the policy has no value for it to compare with", hint)
         elif requirement is Requirement.REQUIRED or rule in ended:
-            continue  # `_warned` reports rules whose warning period has ended
+            continue  # `_check_warning_period` reports rules whose warning period has ended
         elif rule == "clock.safe":
             yield _note(where, "quotes for which the rule does not hold cannot be ordered by their clock")
         elif requirement is Requirement.WARN:

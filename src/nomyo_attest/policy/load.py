@@ -1,4 +1,4 @@
-"""Read a policy file and check it against the JSON Schema; describe each violation, with a hint."""
+"""Read a policy file and check it against the JSON Schema; describe the first violation, with a hint."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 Problem = tuple[str, str, str]
-"""The place in the policy, what is wrong, and what to write instead."""
+"""The place in the policy, the problem, and a hint."""
 
-_SHOWN_MAX: Final = 40
-"""The longest value that an error shows in full, in characters."""
+_SHOWN_LENGTH_MAX: Final = 40
+"""The maximum length of a value that an error shows in full, in characters."""
 
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
-"""The largest policy file that is read: enough for more than a hundred thousand reference values."""
+"""The maximum size of a policy file: enough for more than 100,000 reference values."""
 
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 """date-time of RFC 3339, 5.6; `datetime.fromisoformat` also reads other forms, some of which are ambiguous."""
@@ -42,11 +42,11 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _ALL_RULES: Final = "nomyo-attest rules lists all rules"
 
 _DEPTH_MAX: Final = 8
-"""The deepest nesting of tables that is read; a policy has four levels."""
+"""The maximum depth of nested tables; a policy has four levels."""
 
 
 def read_document(path: str | PathLike[str]) -> Any:
-    """Read the TOML or JSON file at `path`, unchecked. Raises `PolicyError`, and `OSError` if it cannot be read."""
+    """Parse the TOML or JSON file at `path`. Raises `PolicyError`, and `OSError` if it cannot be read."""
     path = Path(path)
     source = str(path)
     with path.open("rb") as file:
@@ -70,16 +70,16 @@ class _UnreadableError(ValueError):
 
 def _parse(text: str, suffix: str) -> Any:
     if suffix == ".toml":
-        import tomllib  # not needed by worker processes
+        import tomllib  # worker processes do not need it
 
         return tomllib.loads(text)
     if suffix == ".json":
         check_containers(text.encode())
-        return json.loads(text, object_pairs_hook=_each_key_once, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_refuse_duplicate_keys, parse_constant=_refuse_constant)
     raise _UnreadableError(f"unsupported file extension {suffix!r}" if suffix else "the file has no extension")
 
 
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
         seen: set[str] = set()
@@ -89,20 +89,20 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise _UnreadableError(f"{name} is not JSON")
 
 
-def checked(document: object) -> dict[str, Any]:
+def check_document(document: object) -> dict[str, Any]:
     """Convert a document to JSON types and check it against the JSON Schema of policies. Raises `PolicyError`."""
-    plain: dict[str, Any] = _plain(document, "", 0)
-    errors = sorted(_validator().iter_errors(plain), key=lambda error: [str(part) for part in error.absolute_path])
+    converted: dict[str, Any] = _to_json_types(document, "", 0)
+    errors = sorted(_validator().iter_errors(converted), key=lambda error: [str(part) for part in error.absolute_path])
     if errors:
-        raise PolicyError(*_in_words(errors[0], plain))
-    return plain
+        raise PolicyError(*_describe_violation(errors[0], converted))
+    return converted
 
 
-def _plain(value: object, where: str, depth: int) -> Any:
+def _to_json_types(value: object, where: str, depth: int) -> Any:
     """Convert a document to JSON types: TOML times become RFC 3339 text; other types are rejected."""
     if depth > _DEPTH_MAX:
         raise PolicyError(where, "tables are nested too deep", "remove this table; a policy has at most four levels")
@@ -114,11 +114,11 @@ def _plain(value: object, where: str, depth: int) -> Any:
                     where, f"the key {shown} is not a string", 'write every key as a string, including PCR indices: "7"'
                 )
         return {
-            key: _plain(inner, f"{where}.{toml_path(key)}" if where else toml_path(key), depth + 1)
+            key: _to_json_types(inner, f"{where}.{toml_path(key)}" if where else toml_path(key), depth + 1)
             for key, inner in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [_plain(inner, f"{where}[{i}]", depth + 1) for i, inner in enumerate(value)]
+        return [_to_json_types(inner, f"{where}[{i}]", depth + 1) for i, inner in enumerate(value)]
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     if isinstance(value, str) and not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
@@ -130,7 +130,7 @@ def _plain(value: object, where: str, depth: int) -> Any:
     raise PolicyError(where, f"wrong type: {type(value).__name__}", "write text, whole numbers or true/false")
 
 
-def timestamp(document: dict[str, Any], name: str, *, dates: bool = False) -> datetime | None:
+def parse_timestamp(document: dict[str, Any], name: str, *, dates: bool = False) -> datetime | None:
     """Return the time under a key; None if the key is missing. With `dates`, a date means midnight UTC.
 
     Raises `PolicyError`.
@@ -158,65 +158,69 @@ def _validator() -> Draft202012Validator:
     return Draft202012Validator(load_schema("policy"))
 
 
-def _in_words(error: ValidationError, document: Any) -> Problem:
+def _describe_violation(error: ValidationError, document: Any) -> Problem:
     path = list(error.absolute_path)
     where = toml_path(*path)
-    given: Any = error.instance
-    rule: Any = error.validator_value
+    value: Any = error.instance
+    constraint: Any = error.validator_value
     schema: Any = error.schema  # a dict: our schema has no boolean subschemas
     hint = schema.get("$comment", "see docs/policy.md")
     match error.validator:
         case "additionalProperties" | "unevaluatedProperties":
-            return _unknown_key(path, given, schema, hint)
+            return _unknown_key_problem(path, value, schema, hint)
         case "required":
-            missing = next(key for key in rule if key not in given)
-            return where, f"the key {missing!r} is missing", _misplaced(missing, document) if not path else hint
+            missing = next(key for key in constraint if key not in value)
+            return where, f"the key {missing!r} is missing", _missing_key_hint(missing, document) if not path else hint
         case "const":
-            return (where, *_not_a_list(given)) if rule == "any" else (where, *_not_allowed(given, f"write {rule!r}"))
+            if constraint == "any":
+                return where, *_non_list_problem(value)
+            return where, *_value_problem(value, f"write {constraint!r}")
         case "enum":
             comment = f" ({schema['$comment']})" if "$comment" in schema else ""
-            return where, *_not_allowed(given, f"write one of {', '.join(map(repr, rule))}{comment}")
+            return where, *_value_problem(value, f"write one of {', '.join(map(repr, constraint))}{comment}")
         case "type":
-            wanted = " or ".join([rule] if isinstance(rule, str) else rule)
-            if path[:1] == ["claims"] and len(path) == 2 and path[1] in _top_level():
-                hint = f"{_above(path[1])}; for a claim, {hint}"
-            elif path[:1] == ["claims"] and isinstance(given, Mapping) and given:
-                hint = _quote_hint(path[-1], given)
-            return where, f"wrong type: expected {wanted}, got {_short(given)}", hint
+            expected = " or ".join([constraint] if isinstance(constraint, str) else constraint)
+            if path[:1] == ["claims"] and len(path) == 2 and path[1] in _top_level_keys():
+                hint = f"{_top_level_hint(path[1])}; for a claim, {hint}"
+            elif path[:1] == ["claims"] and isinstance(value, Mapping) and value:
+                hint = _quote_hint(path[-1], value)
+            return where, f"wrong type: expected {expected}, got {_shorten(value)}", hint
         case "minItems" | "minLength" | "minProperties":
             return where, "must not be empty", hint
         case "uniqueItems":
             return where, "duplicate entry", "list each entry once"
         case "pattern":
-            return where, f"{_short(given)} is not allowed{_first_wrong(given, rule)}", hint
+            return where, f"{_shorten(value)} is not allowed{_first_wrong_character(value, constraint)}", hint
         case _:
-            return where, *_not_allowed(given, hint)
+            return where, *_value_problem(value, hint)
 
 
-def _not_allowed(given: object, hint: str) -> tuple[str, str]:
-    return f"{_short(given)} is not allowed", hint
+def _value_problem(value: object, hint: str) -> tuple[str, str]:
+    return f"{_shorten(value)} is not allowed", hint
 
 
-def _not_a_list(given: str) -> tuple[str, str]:
-    """Describe a string other than "any" in place of a PCR's list of values."""
-    example = given[:4] if re.fullmatch("[0-9a-fA-F]{8,}", given) else "9f"
+def _non_list_problem(value: str) -> tuple[str, str]:
+    """Describe a string other than "any" instead of a PCR's list of values."""
+    example = value[:4] if re.fullmatch("[0-9a-fA-F]{8,}", value) else "9f"
     hint = f'list the values: ["{example}…"]'
-    if given.strip().lower() == "any":
+    if value.strip().lower() == "any":
         hint += '; "any", in lower case and without a list, accepts every value'
-    return f"{_short(given)} is not allowed in place of a list", hint
+    return f"{_shorten(value)} is not allowed instead of a list", hint
 
 
-def _unknown_key(path: list[str | int], given: Mapping[str, Any], schema: Mapping[str, Any], hint: str) -> Problem:
+def _unknown_key_problem(
+    path: list[str | int], value: Mapping[str, Any], schema: Mapping[str, Any], hint: str
+) -> Problem:
     where = toml_path(*path)
     known = [*schema.get("properties", {})]
     patterns = schema.get("patternProperties", {})
-    unknown = min(key for key in given if key not in known and not _fits(key, patterns))
-    problem = f"unknown key {_short(unknown)}"
-    if path and unknown in _top_level():
-        return where, problem, _above(unknown)
+    unknown = min(key for key in value if key not in known and not _matches_any(key, patterns))
+    problem = f"unknown key {_shorten(unknown)}"
+    if path and unknown in _top_level_keys():
+        return where, problem, _top_level_hint(unknown)
     if path == ["rules"]:
-        if isinstance(given[unknown], Mapping):
-            return where, problem, _quote_hint(unknown, given[unknown])
+        if isinstance(value[unknown], Mapping):
+            return where, problem, _quote_hint(unknown, value[unknown])
         return where, problem, _rule_hint(unknown, known)
     close = difflib.get_close_matches(unknown, known, 1)
     if close:
@@ -226,7 +230,7 @@ def _unknown_key(path: list[str | int], given: Mapping[str, Any], schema: Mappin
 
 def _rule_hint(unknown: str, softenable: list[str]) -> str:
     """Return the hint for a key of `rules` that is not a rule, or is one that cannot be softened."""
-    core = [rule.id for rule in RULE_TABLE if rule.core]
+    core = [row.id for row in RULE_TABLE if row.core]
     if unknown in core:
         return f"core rules cannot be softened; {_ALL_RULES}"
     close = difflib.get_close_matches(unknown, [*softenable, *core], 1)
@@ -237,11 +241,11 @@ def _rule_hint(unknown: str, softenable: list[str]) -> str:
 
 
 @cache
-def _top_level() -> frozenset[str]:
+def _top_level_keys() -> frozenset[str]:
     return frozenset(load_schema("policy")["properties"])
 
 
-def _above(key: object) -> str:
+def _top_level_hint(key: object) -> str:
     """Return the hint for a top-level key that was written below the header of a table."""
     return f"write {key!r} above the first [table]: below one, it is a key of that table"
 
@@ -254,10 +258,10 @@ def _quote_hint(key: object, table: Mapping[str, Any]) -> str:
         inner, value = next(iter(value.items()))
         path += f".{inner}"
     dotted = path if not isinstance(value, Mapping) else f"{path}.…"
-    return f'write a key with dots in quotes: "{_cut(dotted)}" = …'
+    return f'write a key with dots in quotes: "{_truncate(dotted)}" = …'
 
 
-def _misplaced(missing: str, document: Any) -> str:
+def _missing_key_hint(missing: str, document: Any) -> str:
     """Return the hint for a top-level key that is missing or was written below the header of a table."""
     for where in _tables_with(missing, document, ()):
         return f"write {missing!r} above the first [table]: below [{where}] it is a key of that table"
@@ -273,27 +277,27 @@ def _tables_with(key: str, table: Any, path: tuple[str, ...]) -> Iterator[str]:
                 yield from _tables_with(key, inner, (*path, name))
 
 
-def _first_wrong(given: str, pattern: str) -> str:
+def _first_wrong_character(value: str, pattern: str) -> str:
     """Describe the first character that the pattern rejects, or a wrong length."""
     digits = re.search(r"\[0-9a-fA-F\]\{(?:1,)?(\d+)\}", pattern)
     allowed = r"[0-9a-fA-F]" if digits else r"[^\x00-\x1f\x7f]" if r"\x1f" in pattern else ""
-    start = 2 if given[:2] == "0x" and pattern.startswith("^0x") else 0
-    for at, character in enumerate(given[start:], start + 1):
+    start = 2 if value[:2] == "0x" and pattern.startswith("^0x") else 0
+    for at, character in enumerate(value[start:], start + 1):
         if allowed and not re.fullmatch(allowed, character, re.ASCII):
             return f": character {at} is {character!r}"
     if digits and "|" not in pattern and not pattern.startswith("^0x"):
-        return f": {len(given)} characters"
+        return f": {len(value)} characters"
     return ""
 
 
-def _fits(key: str, patterns: Mapping[str, Any]) -> bool:
+def _matches_any(key: str, patterns: Mapping[str, Any]) -> bool:
     return any(re.search(pattern, key) for pattern in patterns)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
+def _truncate(text: str) -> str:
+    return text if len(text) <= _SHOWN_LENGTH_MAX else text[: _SHOWN_LENGTH_MAX - 1] + "…"
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 3] + "…"
+    return text if len(text) <= _SHOWN_LENGTH_MAX else text[: _SHOWN_LENGTH_MAX - 3] + "…"

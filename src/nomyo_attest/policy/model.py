@@ -17,7 +17,7 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 
 from nomyo_attest.errors import PolicyError
-from nomyo_attest.policy.load import checked, read_document, timestamp
+from nomyo_attest.policy.load import check_document, parse_timestamp, read_document
 from nomyo_attest.policy.toml import toml_path
 from nomyo_attest.rules import rule_facts
 from nomyo_attest.tpm.constants import HASH_TABLE
@@ -27,11 +27,11 @@ STRONG_HASHES: Final = tuple(row.name for row in HASH_TABLE if row.strong)
 """The hashes allowed by default: those of CNSA and BSI TR-02102 that TPMs implement. SHA-1 is not among them."""
 
 RSA_BITS_MINIMUM: Final = 2048
-"""The smallest RSA key any policy may allow, in bits (NIST SP 800-131A, 3)."""
+"""The lowest value that a policy may have for `rsa_min_bits` (NIST SP 800-131A, 3)."""
 
 
 class Trust(Enum):
-    """How far an AIK is trusted; each level includes the ones before it.
+    """How far an AIK is trusted; each level includes the levels before it.
 
     `SELF_ASSERTED`: the key came with the evidence and has no certificate.
     `PINNED_AIK`: the policy lists this key.
@@ -93,9 +93,9 @@ class AppraisalPolicy:
     Attributes:
         id: the owner's name for the policy.
         description: the owner's description; may be empty.
-        pcrs: one entry for each PCR the policy names, by bank and index.
+        pcrs: the requirements on PCRs, sorted by bank and index.
         hierarchies: the hierarchies in which an AIK may be a primary key; empty for any.
-        rsa_min_bits: size in bits of the smallest RSA key allowed, 2048 or more.
+        rsa_min_bits: the minimum size of an RSA key in bits, 2048 or more.
         trust: the minimum trust in the AIK.
         pinned: Names of the AIKs that the owner trusts.
         pinned_labels: Name → the label that reports show for it, for the AIKs of `pinned` that have one. Labels are
@@ -104,7 +104,7 @@ class AppraisalPolicy:
         bank_hashes: hashes of the banks that may have reference values.
         firmware_versions: allowed values of `firmwareVersion`; empty for any.
         claims: path in `_metadata` → allowed values.
-        rules: rule id → requirement, for the rules that the policy names.
+        rules: rule id → requirement, for the rules that the policy lists.
         valid_from: the time from which the policy is valid; None for no bound.
         valid_until: the time until which it is valid; None for no bound.
         unsafe_warn_until: when rules with `temporary_warning` that `rules` makes warnings become required again. None
@@ -114,7 +114,7 @@ class AppraisalPolicy:
         source: the file it was loaded from, or ``"policy"``.
         accepted: `pcrs` in the form that the checks use: bank, index and the set of allowed values, empty for any.
         banks_relied_on: the banks that have reference values.
-        weak_banks: those of them whose hash is not allowed.
+        weak_banks: the banks in `banks_relied_on` whose hash is not allowed.
         rsa_expectation: the requirement on RSA keys, as text for findings.
         digest: ``"sha256:"`` and the SHA-256, in hex, of `to_dict()` as JSON with sorted keys and no spaces. It
             depends on every value, but not on formatting, comments, or whether the file is TOML or JSON.
@@ -146,7 +146,7 @@ class AppraisalPolicy:
     digest: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Reject a policy that is weaker than it looks, and compute the attributes that depend on the policy alone."""
+        """Reject a policy that is weaker than it looks, and compute the derived attributes."""
         refuse_unsafe(self)
         prepare = partial(object.__setattr__, self)
         prepare("claims", MappingProxyType(dict(self.claims)))
@@ -182,7 +182,7 @@ class AppraisalPolicy:
     @classmethod
     def _from_document(cls, document: object, source: str) -> Self:
         try:
-            return _build(cls, checked(document), source)
+            return _build(cls, check_document(document), source)
         except PolicyError as error:
             error.source = source
             raise
@@ -191,7 +191,7 @@ class AppraisalPolicy:
         """Return the policy in the structure of a policy file: sorted, with every default, digests in lower case."""
         pcrs: dict[str, dict[str, Any]] = {}
         for pcr in self.pcrs:
-            values = [{"value": one.value.hex(), "label": one.label} for one in pcr.values]
+            values = [{"value": reference.value.hex(), "label": reference.label} for reference in pcr.values]
             pcrs.setdefault(pcr.bank, {})[str(pcr.index)] = values or "any"
         document: dict[str, Any] = {
             "format": POLICY_FORMAT,
@@ -238,7 +238,7 @@ class AppraisalPolicy:
         """The rules that are warnings until `unsafe_warn_until`, sorted."""
         if not self.unsafe_warn_until:
             return ()
-        warned = (rule for rule, word in self.rules.items() if word is Requirement.WARN)
+        warned = (rule for rule, requirement in self.rules.items() if requirement is Requirement.WARN)
         return tuple(sorted(rule for rule in warned if rule_facts(rule).temporary_warning))
 
     def __repr__(self) -> str:
@@ -248,18 +248,18 @@ class AppraisalPolicy:
 P = TypeVar("P", bound=AppraisalPolicy)
 
 
-def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
+def _build(policy_class: type[P], document: dict[str, Any], source: str) -> P:
     """Build the policy from a checked document. Raises `PolicyError`."""
     key = document.get("key", {})
     signature_hashes = tuple(document.get("signature", {}).get("hashes", STRONG_HASHES))
     bank_hashes = document.get("bank", {}).get("hashes", [*STRONG_HASHES, *signature_hashes])
-    pinned, labels = _pinned(key.get("pinned", ()))
+    pinned, labels = _parse_pinned(key.get("pinned", ()))
     # A policy that pins AIKs requires a pinned AIK by default.
     trust = key.get("trust", (Trust.PINNED_AIK if pinned else Trust.SELF_ASSERTED).value)
-    return kind(
+    return policy_class(
         id=document["id"],
         description=document.get("description", ""),
-        pcrs=tuple(_references(document.get("pcrs", {}))),
+        pcrs=tuple(_parse_references(document.get("pcrs", {}))),
         hierarchies=tuple(key.get("hierarchy", ())),
         rsa_min_bits=key.get("rsa_min_bits", RSA_BITS_MINIMUM),
         trust=Trust(trust),
@@ -269,18 +269,18 @@ def _build(kind: type[P], document: dict[str, Any], source: str) -> P:
         bank_hashes=tuple(dict.fromkeys(bank_hashes)),
         firmware_versions=frozenset(int(version, 16) for version in document.get("firmware", {}).get("versions", ())),
         claims={path: tuple(sorted(values, key=json.dumps)) for path, values in document.get("claims", {}).items()},
-        rules={rule: Requirement(word) for rule, word in document.get("rules", {}).items()},
-        valid_from=timestamp(document, "valid_from"),
-        valid_until=timestamp(document, "valid_until"),
-        unsafe_warn_until=timestamp(document, "unsafe_warn_until", dates=True),
+        rules={rule: Requirement(value) for rule, value in document.get("rules", {}).items()},
+        valid_from=parse_timestamp(document, "valid_from"),
+        valid_until=parse_timestamp(document, "valid_until"),
+        unsafe_warn_until=parse_timestamp(document, "unsafe_warn_until", dates=True),
         unsafe_any_nonce=document.get("unsafe_any_nonce", False),
         unsafe_accept_any_pcrs=document.get("unsafe_accept_any_pcrs", False),
         source=source,
     )
 
 
-def _pinned(entries: Sequence[str | dict[str, str]]) -> tuple[frozenset[bytes], dict[bytes, str]]:
-    """The Names in `key.pinned`, and the labels of those that have one. Raises `PolicyError`."""
+def _parse_pinned(entries: Sequence[str | dict[str, str]]) -> tuple[frozenset[bytes], dict[bytes, str]]:
+    """Parse `key.pinned`: the Names, and Name → label for the entries with a label. Raises `PolicyError`."""
     names: list[bytes] = []
     labels: dict[bytes, str] = {}
     for at, entry in enumerate(entries):
@@ -291,26 +291,27 @@ def _pinned(entries: Sequence[str | dict[str, str]]) -> tuple[frozenset[bytes], 
             raise PolicyError(where, f"duplicate Name: key.pinned[{first}] pins it too", "list each Name once")
         if label:
             labels[name] = label
-            if problem := _label_problem(label):
-                hint = "write a one-line label that prints"
+            if problem := _describe_label_problem(label):
+                hint = "write one line of printable characters"
                 raise PolicyError(f"key.pinned[{at}].label", problem, hint)
         names.append(name)
     return frozenset(names), labels
 
 
-def _label_problem(label: str) -> str:
+def _describe_label_problem(label: str) -> str:
     if not label.strip():
-        return "the label has only blanks"
-    hidden = next((at for at, char in enumerate(label, 1) if not char.isprintable()), 0)
-    return f"character {hidden} is {label[hidden - 1]!a}, which does not print" if hidden else ""
+        return "the label has only spaces"
+    unprintable = next((at for at, char in enumerate(label, 1) if not char.isprintable()), 0)
+    return f"character {unprintable} is {label[unprintable - 1]!a}, which does not print" if unprintable else ""
 
 
-def _references(pcrs: dict[str, dict[str, Any]]) -> list[PcrReference]:
+def _parse_references(pcrs: dict[str, dict[str, Any]]) -> list[PcrReference]:
     references = []
-    for bank, of_bank in sorted(pcrs.items()):
-        for index, given in sorted(of_bank.items(), key=lambda item: int(item[0])):
-            entries = [] if given == "any" else [e if isinstance(e, dict) else {"value": e} for e in given]
-            values = [ReferenceValue(bytes.fromhex(e["value"]), e.get("label", "")) for e in entries]
+    for bank, indices in sorted(pcrs.items()):
+        for index, accepted in sorted(indices.items(), key=lambda item: int(item[0])):
+            listed = [] if accepted == "any" else accepted
+            entries = [entry if isinstance(entry, dict) else {"value": entry} for entry in listed]
+            values = [ReferenceValue(bytes.fromhex(entry["value"]), entry.get("label", "")) for entry in entries]
             where = f"pcrs.{bank}.{index}"
             if len({reference.value for reference in values}) != len(values):
                 raise PolicyError(where, "duplicate value", "list each value once")
@@ -340,7 +341,7 @@ def refuse_unsafe(policy: AppraisalPolicy) -> None:
             rule_facts(rule)
         except KeyError:
             raise PolicyError(toml_path("rules", rule), "unknown rule", "nomyo-attest rules lists all rules") from None
-        _refuse_untimed(policy, rule, requirement)
+        _refuse_without_time_limit(policy, rule, requirement)
         if rule != "claims.*" and rule.startswith("claims.") and not policy.enables(rule):
             raise PolicyError(
                 toml_path("rules", rule),
@@ -353,7 +354,7 @@ def refuse_unsafe(policy: AppraisalPolicy) -> None:
             raise PolicyError(toml_path("rules", rule), problem, hint)
 
 
-def _refuse_untimed(policy: AppraisalPolicy, rule: str, requirement: Requirement) -> None:
+def _refuse_without_time_limit(policy: AppraisalPolicy, rule: str, requirement: Requirement) -> None:
     """Reject a rule with `temporary_warning` that is softened without a time limit. Raises `PolicyError`."""
     if not rule_facts(rule).temporary_warning or (rule == "pcr.values" and policy.unsafe_accept_any_pcrs):
         return

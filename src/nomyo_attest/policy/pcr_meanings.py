@@ -1,4 +1,4 @@
-"""What each PCR measures, and when it changes.
+"""The meaning of each PCR: its content, and when its value changes.
 
 PCRs 0 to 7 follow the TCG PC Client Platform Firmware Profile, 3.3.4 "PCR Usage"; higher ones follow the conventions of
 boot loaders, Linux and systemd.

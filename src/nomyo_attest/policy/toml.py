@@ -8,9 +8,9 @@ from typing import Final
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 """A key that needs no quotes (TOML 1.0, "Keys")."""
 
-_HASHES: Final = re.compile("#(?=#)")
+_REPEATED_HASH: Final = re.compile("#(?=#)")
 
-_SHORT: Final = {'"': '\\"', "\\": "\\\\"}
+_SHORT_ESCAPES: Final = {'"': '\\"', "\\": "\\\\"}
 
 
 def toml_string(text: str) -> str:
@@ -19,7 +19,7 @@ def toml_string(text: str) -> str:
     Characters that are not printable are escaped; a lone surrogate becomes U+FFFD. The first character of ``##`` is
     escaped, because CI systems recognize commands by it and a policy may be printed in a job's log.
     """
-    escaped = _HASHES.sub(r"\\u0023", "".join(map(_character, text)))
+    escaped = _REPEATED_HASH.sub(r"\\u0023", "".join(map(_escape_character, text)))
     return f'"{escaped}"'
 
 
@@ -36,13 +36,13 @@ def toml_path(*path: str | int) -> str:
 
 
 def toml_comment(text: str) -> str:
-    """Escape the characters of `text` that are not printable, such as line ends, so that it is safe in a comment."""
-    return "".join(char if char.isprintable() else _character(char) for char in text)
+    """Escape the characters of `text` that are not printable, such as newlines, so that it is safe in a comment."""
+    return "".join(char if char.isprintable() else _escape_character(char) for char in text)
 
 
-def _character(char: str) -> str:
-    if char in _SHORT:
-        return _SHORT[char]
+def _escape_character(char: str) -> str:
+    if char in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[char]
     if char.isprintable():
         return char
     code = ord(char)

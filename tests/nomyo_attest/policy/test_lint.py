@@ -170,10 +170,10 @@ def test_a_rule_whose_time_as_a_warning_is_over_is_not_said_to_pass() -> None:
 
 REMARKS = [
     (
-        "warning: valid_until: the policy has expired: it affirms nothing any more; if you confirm its values, write a "
-        "later valid_until; nomyo-attest policy learn writes a new policy from responses"
+        "warning: valid_until: the policy has expired and no longer affirms any evidence; if you confirm its "
+        "values, write a later valid_until; nomyo-attest policy learn writes a new policy from responses"
     ),
-    ("warning: valid_from: the policy is not valid yet: it affirms nothing until then; "),
+    ("warning: valid_from: the policy is not valid yet and affirms no evidence until then; "),
     (
         "warning: unsafe_any_nonce: a quote that was made for another request, at any time, is accepted; "
         "remove it, and give the payload id with --payload-id if the response does not contain it"
@@ -182,7 +182,7 @@ REMARKS = [
     ("warning: unsafe_accept_any_pcrs: every machine state is accepted; pin PCR values and remove it"),
     (
         "warning: pcrs.sha256.4: a reference value is the initial value of a PCR, which says nothing "
-        "about the machine; replace it by a value of a machine whose firmware measures into this PCR"
+        "about the machine; replace it with a value from a machine whose firmware measures into this PCR"
     ),
     (
         "warning: pcrs.sha256.16: the value proves little, because any program on the machine can reset "
@@ -196,7 +196,7 @@ REMARKS = [
         "warning: pcrs.sha256.18: the value proves little, because a dynamic launch can reset the PCR "
         "and extend it again; rely on PCRs 0 to 15"
     ),
-    ('note: pcrs.sha256.4: a value has no label that says where it comes from; write { value = "…", label = "…" }'),
+    ('note: pcrs.sha256.4: a value has no label that names its source; write { value = "…", label = "…" }'),
     (
         "warning: pcrs: only PCR 10 has reference values: the firmware, boot loader and kernel that "
         "measured it are not checked; pin PCR 0 and PCR 7 too"
@@ -234,15 +234,15 @@ REMARKS = [
     ('note: key.pinned: 1 of 2 AIKs have no label: reports show their Names; write { name = "000b…", label = "…" }'),
     ("warning: signature.hashes: SHA-1 signatures are accepted, but SHA-1 collisions are practical; remove sha1"),
     (
-        "warning: bank.hashes: there are reference values in the sha1 bank, which is not allowed: "
-        "nothing is affirmed; pin values of another bank, one of sha256, sha384, sha512"
+        "warning: bank.hashes: reference values are in the sha1 bank, which is not allowed, so "
+        "no evidence is affirmed; pin values of another bank, one of sha256, sha384, sha512"
     ),
     ("warning: bank.hashes: the policy has reference values in a SHA-1 bank; pin values of a stronger bank"),
     (
         "warning: firmware.versions: TPMs obfuscate the version for keys outside the endorsement and "
         "platform hierarchies; list only these two under key.hierarchy, or remove firmware.versions"
     ),
-    ("note: claims: nothing signs the server's claims: a server can claim anything; "),
+    ("note: claims: claims are unsigned: a server can claim anything; "),
     ('note: rules."clock.safe": quotes for which the rule does not hold cannot be ordered by their clock; '),
     (
         'warning: rules."pcr.values": evidence for which the rule does not hold passes with a warning; '

@@ -164,7 +164,7 @@ def pcrs() -> Iterator[Row]:
     yield "values empty", {"pcrs": {"sha256": {"0": []}}}, "pcrs.sha256.0", EMPTY, VALUES
     for text, example in ((ZEROS, "0000"), ("ANY", "9f"), ("any\n", "9f"), ("", "9f"), ("48C9dea1", "48C9")):
         hint = f'list the values: ["{example}…"]'
-        yield f"values {text[:4]!r}", {"pcrs": {"sha256": {"0": text}}}, "pcrs.sha256.0", "in place of a list", hint
+        yield f"values {text[:4]!r}", {"pcrs": {"sha256": {"0": text}}}, "pcrs.sha256.0", "instead of a list", hint
     for given in (7, True, {"value": ZEROS}, None):
         yield f"values {given!r:.9}", {"pcrs": {"sha256": {"0": given}}}, "pcrs.sha256.0", TYPE, VALUES
     for text in (
@@ -247,9 +247,9 @@ def labels() -> Iterator[Row]:
         ("a\n", NOT_ALLOWED, "write a one-line label"),
         ("a\x1b[31m", "character 2 is", "write a one-line label"),
         (7, TYPE, "in quotes"),
-        ("  ", "has only blanks", "write a one-line label that prints"),
-        ("a\u202eb", r"character 2 is '\u202e', which does not print", "that prints"),
-        ("a\x9bb", r"character 2 is '\x9b', which does not print", "that prints"),
+        ("  ", "has only spaces", "write one line of printable characters"),
+        ("a\u202eb", r"character 2 is '\u202e', which does not print", "printable characters"),
+        ("a\x9bb", r"character 2 is '\x9b', which does not print", "printable characters"),
     ):
         entry = {"name": name, "label": label}
         yield f"label {label!r:.9}", {"key": {"pinned": [entry]}}, place, problem, hint
@@ -400,11 +400,11 @@ WHOLE: Final = {
         'value = "41…", label = "…" }]'
     ),
     "values '0000'": (
-        "pcrs.sha256.0: '000000000000000000000000000000000000… is not allowed in place of a list; list "
+        "pcrs.sha256.0: '000000000000000000000000000000000000… is not allowed instead of a list; list "
         'the values: ["0000…"]'
     ),
     "values 'ANY'": (
-        'pcrs.sha256.0: \'ANY\' is not allowed in place of a list; list the values: ["9f…"]; "any", in '
+        'pcrs.sha256.0: \'ANY\' is not allowed instead of a list; list the values: ["9f…"]; "any", in '
         "lower case and without a list, accepts every value"
     ),
     "values 7": (
