@@ -117,10 +117,10 @@ def can_classify_lines(head: bytes) -> bool:
 
 
 def lines_problem(head: bytes, *, complete: bool, by_extension: bool = True) -> str:
-    """Return why a text does not have one record on each line; empty if it may have.
+    """Return why a text does not have one record on each line; empty if it may be JSON Lines.
 
     Args:
-        head: the start of the text for which `can_classify_lines` is true, or the whole text.
+        head: the start of the text, for which `can_classify_lines` is true, or the whole text.
         complete: whether `head` is the whole text.
         by_extension: as in `wrong_content`.
     """

@@ -34,7 +34,7 @@ _KEY_SHOWN_MAX: Final = 60
 _BLOCK: Final = "tpmattestation"
 _METADATA: Final = "metadata"
 _FIELDS: Final = ("isavailable", "pcrbanks", "pcrvalues", "quoteb64", "signatureb64", "aikpubkeyb64")
-"""The protocol's keys, as `_normalized` returns them. A flattened key, such as `tpm_attestation.quote_b64`, ends with
+"""The protocol's keys, as `_normalize` returns them. A flattened key, such as `tpm_attestation.quote_b64`, ends with
 one of them.
 """
 
@@ -172,7 +172,7 @@ def find_misplaced(document: object) -> MisplacedEvidenceError | None:
     if match is None and not (_is_object(document) and "choices" in document):
         search = _Search()
         match = search.below(document) or search.in_deep_wrappers(document)
-    return None if match is None else _error(match)
+    return None if match is None else _error_for(match)
 
 
 def find_in_container_log(text: str | bytes) -> MisplacedEvidenceError | None:
@@ -188,10 +188,10 @@ def find_in_container_log(text: str | bytes) -> MisplacedEvidenceError | None:
 def find_respelled(metadata: dict[Any, Any]) -> MisplacedEvidenceError | None:
     """Find evidence under a different spelling of `tpm_attestation` in a `_metadata` without that key."""
     match = _respelled_match(metadata)
-    return None if match is None else _error(match._replace(path=("_metadata", *match.path)))
+    return None if match is None else _error_for(match._replace(path=("_metadata", *match.path)))
 
 
-def _error(match: _Match) -> MisplacedEvidenceError:
+def _error_for(match: _Match) -> MisplacedEvidenceError:
     pointer = _pointer(match.path)
     if not match.is_exact:
         return MisplacedEvidenceError(pointer, "its keys are not those of the protocol", _SPELLING_HINT)
@@ -263,7 +263,7 @@ class _Search:
             return None if is_exact is None else _Match(path, form or _OBJECT, is_exact)
         if type(value) is not str or form == _NESTED:
             return None
-        for decoded, encoding in _decoded(value):
+        for decoded, encoding in _decode_text(value):
             if encoding == _TEXT:
                 return _Match(path, _TEXT, is_exact=True)
             decoded_form = _NESTED if form else encoding
@@ -321,10 +321,10 @@ def _is_object(value: object) -> TypeGuard[dict[Any, Any]]:
     return type(value) in (dict, JsonObject)
 
 
-def _decoded(text: str) -> Iterator[tuple[Any, str]]:
+def _decode_text(text: str) -> Iterator[tuple[Any, str]]:
     """Yield the JSON value in a string with its form; None with `_TEXT` if the string is not a single JSON value."""
     if _MENTIONED.search(text):
-        yield from _parsed(text, _PARSED)
+        yield from _parse_text(text, _PARSED)
     elif 16 < len(text) <= _BASE64_CHARACTERS_MAX and _BASE64.fullmatch(text):
         plain = "".join(text.split())
         padded = plain.rstrip("=").translate(_URL_SAFE)
@@ -334,10 +334,10 @@ def _decoded(text: str) -> Iterator[tuple[Any, str]]:
         except ValueError:
             return
         if len(content) <= BASE64_BYTES_MAX and _MENTIONED.search(content.decode("utf-8", "replace")):
-            yield from _parsed(content, _DECODED if plain == padded else _DECODED_VARIANT)
+            yield from _parse_text(content, _DECODED if plain == padded else _DECODED_VARIANT)
 
 
-def _parsed(text: str | bytes, form: str) -> Iterator[tuple[Any, str]]:
+def _parse_text(text: str | bytes, form: str) -> Iterator[tuple[Any, str]]:
     try:
         value = parse_record(text)
         if type(value) is str and form == _PARSED and _MENTIONED.search(value):
@@ -352,7 +352,7 @@ def _respelled_match(value: object) -> _Match | None:
     """Return a match if `value` itself is evidence whose keys are not spelled as in the protocol."""
     if not _is_object(value):
         return None
-    names = {_normalized(key): key for key in value if type(key) is str}
+    names = {_normalize(key): key for key in value if type(key) is str}
     for name, is_evidence in ((_BLOCK, _is_block), (_METADATA, _is_metadata)):
         if name in names and is_evidence(value[names[name]]):
             return _Match((names[name],), _OBJECT, is_exact=False)
@@ -382,7 +382,7 @@ def _is_metadata(value: object) -> bool:
     """Whether the value of a key that is spelled like `_metadata` contains evidence."""
     if not _is_object(value):
         return False
-    block = next((value[key] for key in value if type(key) is str and _normalized(key) == _BLOCK), None)
+    block = next((value[key] for key in value if type(key) is str and _normalize(key) == _BLOCK), None)
     return _is_block(block) or _count_fields(value) >= 2
 
 
@@ -390,10 +390,10 @@ def _count_fields(value: object) -> int:
     """Count the fields of the block that an object has, in any spelling."""
     if not _is_object(value):
         return 0
-    names = [_normalized(key) for key in value if type(key) is str]
+    names = [_normalize(key) for key in value if type(key) is str]
     return sum(any(name.endswith(field) for name in names) for field in _FIELDS)
 
 
-def _normalized(key: str) -> str:
+def _normalize(key: str) -> str:
     """Return a key in lower case without separators: `TPM-Attestation` and `tpm_attestation` are equal."""
     return "".join(character for character in key[-_KEY_SHOWN_MAX:].lower() if character.isalnum())

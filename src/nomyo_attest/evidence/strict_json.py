@@ -1,9 +1,9 @@
 """Parse hostile JSON text in bounded time and memory, and report duplicate keys.
 
 The memory that a text needs depends on its containers (objects and arrays): 16 MiB of ``[],`` become five million lists
-of 500 MB. Containers are therefore counted before any object is created. Scalars and text inside strings are cheap and
-are not counted. A table with a million commas in a prompt is within the bound, and so is a response with the log
-probabilities of 20 alternatives for each token.
+that take 500 MB. Containers are therefore counted before any object is created. Scalars and text inside strings are
+cheap and are not counted. A table with a million commas in a prompt is within the bound, and so is a response with the
+log probabilities of 20 alternatives for each token.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class TooManyContainersError(ValueError):
         return f"{self.found} objects and arrays, more than the {self.limit} that a text of this length may contain"
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
@@ -109,13 +109,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _integer(digits: str) -> int | float:
+def _convert_integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else float("inf")
 
 
-_decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
-_decoder_without_long_integers: Final = json.JSONDecoder(object_pairs_hook=_object)
-"""For long texts without an integer that is too long: avoids millions of calls to `_integer`."""
+_decoder: Final = json.JSONDecoder(object_pairs_hook=_build_object, parse_int=_convert_integer)
+_decoder_without_long_integers: Final = json.JSONDecoder(object_pairs_hook=_build_object)
+"""For long texts without an integer that is too long: avoids millions of calls to `_convert_integer`."""
 
 
 class _Response(msgspec.Struct):
@@ -128,7 +128,7 @@ _response: Final = msgspec.json.Decoder(_Response)
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse one JSON text, in UTF-8 with or without a byte order mark (RFC 8259, section 8.1).
+    """Parse a JSON text in UTF-8, with or without a byte order mark (RFC 8259, section 8.1).
 
     An object with a duplicate key is returned as a `JsonObject`, so that a reader can reject it where it matters.
 

@@ -42,8 +42,9 @@ class Structure(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, data: bytes, position: int = 0) -> Self:
-        """Read `data` from `position` to its last byte as one structure. Raises `ParseError`, also for leftover
-        bytes.
+        """Read `data` from `position` to its last byte as one structure.
+
+        Raises `ParseError`, also for leftover bytes.
         """
         value: Self
         value, end = cls.read_from(data, position)
@@ -70,8 +71,8 @@ class ReaderSource:
         self._run: list[tuple[str, str, str, str]] = []
         self._run_size = 0
 
-    def constant(self, value: object) -> str:
-        """Return a name for `value` in the source code."""
+    def add_constant(self, value: object) -> str:
+        """Add a constant; return its name in the source code."""
         name = f"_constant_{len(self._constants)}"
         self._constants[name] = value
         return name
@@ -105,8 +106,8 @@ class ReaderSource:
         """Write the statements that read the open run and check its values."""
         if self._run:
             variables, codes, structures, fields = zip(*self._run, strict=True)
-            unpack = self.constant(struct.Struct(">" + "".join(codes)).unpack_from)
-            names_and_sizes = self.constant([*zip(structures, fields, map(struct.calcsize, codes), strict=True)])
+            unpack = self.add_constant(struct.Struct(">" + "".join(codes)).unpack_from)
+            names_and_sizes = self.add_constant([*zip(structures, fields, map(struct.calcsize, codes), strict=True)])
             self.emit(
                 "try:",
                 f"    {', '.join(variables)}, = {unpack}(data, position)",
@@ -125,7 +126,7 @@ class ReaderSource:
             field.write(self, kind.__name__, prefix, name)
             if name in selectors:
                 self.after_run.append(f"{prefix}{name}_at = position + {offset}")
-        return f"{self.constant(kind)}({', '.join(prefix + name for name in kind.declaration)})"
+        return f"{self.add_constant(kind)}({', '.join(prefix + name for name in kind.declaration)})"
 
     def compile(self, kind: type[Structure]) -> tuple[str, Callable[[bytes, int], tuple[Any, int]]]:
         """Return the source code of the reader of `kind`, and the function that it defines."""

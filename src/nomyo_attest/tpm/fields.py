@@ -54,7 +54,7 @@ class Fixed:
             f"_refuse({structure!r}, {field!r}, position + {offset}, {self.allowed!r}, {variable}, {2 * self.size})"
         )
         if self.table is not None:
-            table = reader.constant(self.table)
+            table = reader.add_constant(self.table)
             reader.after_run += ["try:", f"    {variable} = {table}[{variable}]", "except KeyError:", f"    {refuse}"]
         if self.reserved:
             reader.after_run += [f"if {variable} & {self.reserved}:", f"    {refuse}"]
@@ -151,9 +151,9 @@ class Selected:
         reader.close_run()
         reader.emit(
             "try:",
-            f"    arm = {reader.constant(self.arms)}[{selector}]",
+            f"    arm = {reader.add_constant(self.arms)}[{selector}]",
             "except KeyError:",
-            f"    {reader.constant(self.refuse)}({structure!r}, {selector}, {selector}_at)",
+            f"    {reader.add_constant(self.refuse)}({structure!r}, {selector}, {selector}_at)",
             f"{variable} = None",
             "if arm is not None:",
             f"    {variable}, position = arm(data, position)",

@@ -25,7 +25,7 @@ class Layout(Generic[S]):
     Attributes:
         framing: the structure as received: ``"TPMS_ATTEST"``, ``"TPM2B_ATTEST"`` …
         start: the offset of the structure in the blob: 2 after a TPM2B size, otherwise 0.
-        match: reads the structure from a blob of the same length; returns None if the blob has another layout.
+        match: reads the structure from a blob of the same length; returns None if the blob has a different layout.
         source: the source code of `match`.
     """
 
@@ -33,8 +33,8 @@ class Layout(Generic[S]):
         """Build the reader from `value`, which was parsed from `data` at `start`."""
         kind = type(value)
         outline = _Outline(data, data[:start])
-        expression, _ = outline.structure(kind, start, value)
-        outline.close()
+        expression, _ = outline.add_structure(kind, start, value)
+        outline.add_test()
         self.framing = framing
         self.start = start
         self.source = "\n".join(
@@ -62,58 +62,58 @@ class _Outline:
         self.constants: dict[str, object] = {}
         self._steering = steering
 
-    def structure(self, kind: type[Structure], position: int, value: Any) -> tuple[str, int]:
+    def add_structure(self, kind: type[Structure], position: int, value: Any) -> tuple[str, int]:
         """Record the fields of `value`; return the expression that rebuilds it, and the position after it."""
         parts, variables_before = [], len(self.variables)
         for name, field in kind.declaration.items():
-            part, position = self._field(field, position, getattr(value, name))
+            part, position = self._add_field(field, position, getattr(value, name))
             parts.append(part)
         if len(self.variables) == variables_before:
-            return self._constant(value), position  # no field varies, so the object is reused
-        return f"{self._constant(kind)}({', '.join(parts)})", position
+            return self._add_constant(value), position  # no field varies, so the object is reused
+        return f"{self._add_constant(kind)}({', '.join(parts)})", position
 
-    def _field(self, field: object, position: int, value: Any) -> tuple[str, int]:
+    def _add_field(self, field: object, position: int, value: Any) -> tuple[str, int]:
         if isinstance(field, Fixed):
             end = position + field.size
             if field.steers:
                 self._steering += self.data[position:end]
-                return self._constant(value), end
-            return self._variable(field.code), end
+                return self._add_constant(value), end
+            return self._add_variable(field.code), end
         if isinstance(field, Sized):
             start = position + field.size
             self._steering += self.data[position:start]
-            return self._variable(f"{len(value)}s"), start + len(value)
+            return self._add_variable(f"{len(value)}s"), start + len(value)
         if isinstance(field, Nested):
-            return self.structure(field.kind, position, value)
+            return self.add_structure(field.kind, position, value)
         if isinstance(field, Counted):
             start = position
             position += 4
             for member in value:
-                position = _end(field.kind, position, member)
+                position = _end_of(field.kind, position, member)
             self._steering += self.data[start:position]
-            return self._constant(value), position
+            return self._add_constant(value), position
         assert isinstance(field, Selected)
-        return ("None", position) if value is None else self.structure(type(value), position, value)
+        return ("None", position) if value is None else self.add_structure(type(value), position, value)
 
-    def _variable(self, code: str) -> str:
-        self.close()
+    def _add_variable(self, code: str) -> str:
+        self.add_test()
         self.codes.append(code)
         self.variables.append(f"v{len(self.variables)}")
         return self.variables[-1]
 
-    def close(self) -> None:
+    def add_test(self) -> None:
         """Add a test that compares the steering bytes recorded since the last one."""
         if self._steering:
             steering, self._steering = self._steering, b""
-            self.tests.append(f"{self._variable(f'{len(steering)}s')} != {self._constant(steering)}")
+            self.tests.append(f"{self._add_variable(f'{len(steering)}s')} != {self._add_constant(steering)}")
 
-    def _constant(self, value: object) -> str:
+    def _add_constant(self, value: object) -> str:
         name = f"k{len(self.constants)}"
         self.constants[name] = value
         return name
 
 
-def _end(kind: type[Structure], position: int, value: Any) -> int:
+def _end_of(kind: type[Structure], position: int, value: Any) -> int:
     """Return the position after `value`, whose fields are all `Fixed` or `Sized`."""
     for name, field in kind.declaration.items():
         assert isinstance(field, (Fixed, Sized))
