@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import nomyo_attest as na
 from nomyo_attest.appraisal.learning import COMMENT_WIDTH
 from nomyo_attest.crypto.hashes import payload_nonce
+from nomyo_attest.errors import LearningError
 from nomyo_attest.policy import AppraisalPolicy, learn
 from nomyo_attest.testing import Forge
 
@@ -327,6 +328,19 @@ def test_arguments_that_make_no_sense_raise(arguments: Any, error: type[Exceptio
     responses, *names = arguments
     with pytest.raises(error, match=re.escape(message)):
         learn(responses, names=names[0] if names else None)
+
+
+@pytest.mark.parametrize("more", [{"payload_ids": ["a"]}, {"payload_ids": ["a", "b", "c"]}])
+def test_another_number_of_payload_ids_than_of_responses_raises(more: Any) -> None:
+    with pytest.raises(ValueError, match="payload_ids"):
+        learn([{}, {}], **more)
+
+
+def test_each_response_is_appraised_with_the_payload_id_of_its_own_request() -> None:
+    responses = [Forge(payload_id=name).response() for name in ("a", "b")]
+    learn(responses, payload_ids=["a", None], allow_test_keys=True)
+    with pytest.raises(LearningError, match=r"response 2: refused: nonce\.match"):
+        learn(responses, payload_ids=[None, "a"], allow_test_keys=True)
 
 
 @pytest.mark.parametrize("given_", [{"payload_id": "a"}, {"nonce": b"a"}])

@@ -59,7 +59,7 @@ def test_force_replaces_nothing_else(tmp_path: Path, readme: str | None) -> None
     before = names_in(tmp_path / "mine")
     ran = run("example", "fleet", tmp_path / "mine", *SMALL, "--force")
     assert ran.status == 2
-    assert "not a folder that this command created" in single_error_line(ran)
+    assert "this command did not create it" in single_error_line(ran)
     assert names_in(tmp_path / "mine") == before
 
 
