@@ -60,6 +60,13 @@ def asynchronous_stream(options: Mapping[str, Any]) -> Iterator[Ask]:
 
 WAYS = {each.__name__: each for each in (blocking, blocking_stream, asynchronous, asynchronous_stream)}
 
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK pauses before it sends a request again, also if the transport then sends nothing."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.0)
+
+
 CLASSES: dict[int | str, Any] = {
     400: openai.BadRequestError,
     401: openai.AuthenticationError,
