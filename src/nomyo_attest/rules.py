@@ -69,7 +69,7 @@ _QUOTE: Final = ("attest.form", "attest.type")
 # Evidence proves nothing useful if one of the rules with `temporary_warning` does not hold: they decide which state the
 # machine booted and which key may sign for it. The other rules that are not core matter less: `clock.safe` fails after
 # every power cut, `signer.name` repeats a part of `key.hierarchy`, `policy.period` reminds the policy's owner, and
-# nothing signs claims.
+# claims are unsigned.
 # fmt: off
 RULE_TABLE: Final = (
     RuleFacts("evidence.available", "form.evidence_available", "tpm_attestation.is_available",

@@ -351,7 +351,7 @@ def _clock_lines(accepted: Sequence[_Accepted], notices: list[str]) -> list[str]
         return []
     notices.append(f'clock.safe: set to "warn", because it does not hold in {_names_text(unsafe)}')
     reason = (
-        f"The clock's `safe` was clear in {_names_text(unsafe)}, as it is for some time after a power cut. "
+        f"The clock's `safe` flag was clear in {_names_text(unsafe)}, as it is for some time after a power cut. "
         "Remove this line if you order quotes by their clock."
     )
     return ["[rules]", *_comment(reason), '"clock.safe" = "warn"', ""]

@@ -73,7 +73,7 @@ def _key_strength(check_result: CheckResult) -> str:
         reason = "This library does not verify signatures on this curve."
         return f"have the service create AIKs on P-256, P-384 or P-521. {reason}"
     if got.startswith("not a point on") or "keyBits says" in got:
-        return "do not rely on the response. No TPM writes such a public area."
+        return "do not rely on the response. A TPM never creates a public area like this."
     return ""
 
 

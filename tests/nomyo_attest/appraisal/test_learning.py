@@ -196,8 +196,8 @@ hashes = ["sha256", "sha384", "sha512", "sha1"]
 hierarchy = ["endorsement"]
 
 [rules]
-# The clock's `safe` was clear in a.json, as it is for some time after a power
-# cut. Remove this line if you order quotes by their clock.
+# The clock's `safe` flag was clear in a.json, as it is for some time after a
+# power cut. Remove this line if you order quotes by their clock.
 "clock.safe" = "warn"
 
 # Optional requirements. Remove the # before a table and its lines to enable it.

@@ -92,7 +92,7 @@ def test_a_curve_that_is_not_verified_is_not_called_broken(curve: int) -> None:
 
 def test_a_point_off_its_curve_is_no_public_area_of_a_tpm() -> None:
     said = mend("key.strength", Forge(key="p256").tamper("public", lambda public: public[:-1] + b"\0"))
-    assert said == "do not rely on the response. No TPM writes such a public area."
+    assert said == "do not rely on the response. A TPM never creates a public area like this."
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def key_template(case: Case) -> CheckResult:
 
     A TPM refuses to create a signing key with a symmetric algorithm (Part 2, 12.2.3.5 and 12.2.3.6) or an ECC key with
     a key derivation function (12.2.3.6); an `authPolicy` that is not a digest of `nameAlg` (12.2.4); an RSA exponent
-    that is not prime (12.2.3.5; `key.strength` rejects small and even ones); and `encryptedDuplication` beside
+    that is not prime (12.2.3.5; `key.strength` rejects small and even ones); and `encryptedDuplication` together with
     `fixedTPM` (8.3.3). It refuses to sign with a key that has neither `userWithAuth` nor an `authPolicy`, because no
     authorization could permit it (8.3.3).
 
@@ -90,7 +90,7 @@ def key_template(case: Case) -> CheckResult:
         expected = f"authPolicy: 0 or {HASH_SIZES[public.name_alg]} bytes, as nameAlg is {name}"
         problems.append((expected, f"authPolicy: {len(policy)} bytes"))
     if attributes & _DUPLICABLE == _DUPLICABLE:
-        problems.append(("encryptedDuplication: clear beside fixedTPM", "encryptedDuplication: set"))
+        problems.append(("encryptedDuplication: clear if fixedTPM is set", "encryptedDuplication: set"))
     if not policy and not attributes & _USER_WITH_AUTH:
         problems.append(("userWithAuth or an authPolicy", "userWithAuth: clear, authPolicy: empty"))
     if not problems:
@@ -191,7 +191,7 @@ def signer_name(case: Case) -> CheckResult:
     It must consist of the AIK's nameAlg and a digest of that size. If the AIK is a primary key, its hierarchy is
     reported; the AIK may also be a child of another key.
 
-    Remediation: do not rely on the response. A TPM never writes such a name.
+    Remediation: do not rely on the response. A TPM never writes a name like this.
     """
     if case.key is None or case.attest is None:
         return UNDECIDED, None, None, _NO_KEY if case.key is None else "the quote does not parse"
