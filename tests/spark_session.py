@@ -1,4 +1,4 @@
-"""Spark sessions for tests: one at a time in one JVM, on this machine alone, stopped in the end."""
+"""Spark sessions for tests: one at a time, in one JVM on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-# A test is over before code compiled for long runs would pay.
+# Tests are too short for the optimizing compiler to pay off.
 JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 SHARED = {
@@ -25,13 +25,13 @@ SHARED = {
     "spark.log.level": "ERROR",
     "spark.driver.memory": "512m",
     "spark.sql.shuffle.partitions": "2",
-    # Many small stages: planning them anew after each costs more than it saves.
+    # For many small stages, adaptive planning costs more than it saves.
     "spark.sql.adaptive.enabled": "false",
 }
 
 
 class Sessions:
-    """The session there is; another master takes its place."""
+    """The current session; a different master replaces it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,7 +39,7 @@ class Sessions:
         self._session: Any = None
 
     def on(self, master: str, **more: str) -> Any:
-        """The session on `master`; `more` are settings, with `__` for a dot."""
+        """Return the session on `master`; `more` are settings, with `__` for a dot."""
         from pyspark.sql import SparkSession
 
         if master != self._master:
@@ -53,7 +53,7 @@ class Sessions:
         return self._session
 
     def stop(self) -> None:
-        """Stop what runs, if something does."""
+        """Stop the session, if any."""
         if self._session is not None:
             self._session.stop()
         self._session, self._master = None, ""
@@ -61,20 +61,20 @@ class Sessions:
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[Sessions]:
-    """Sessions that write into `folder` only; in the end, what runs is stopped."""
+    """Provide sessions that write only into `folder`, and stop the last one at the end."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPARK_HOME", str(home(folder / "home")))
+        patch.setenv("SPARK_HOME", str(copy_home(folder / "home")))
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
         patch.setenv("PYSPARK_PYTHON", sys.executable)
         patch.setenv("PYSPARK_DRIVER_PYTHON", sys.executable)
         sessions = Sessions(folder)
         yield sessions
         sessions.stop()
-        end_of_jvm()
+        end_jvm()
 
 
-def home(folder: Path) -> Path:
-    """PySpark's own folder under another name: executors of `local-cluster` write into SPARK_HOME/work."""
+def copy_home(folder: Path) -> Path:
+    """Link PySpark's folder into a new one: executors of `local-cluster` write into SPARK_HOME/work."""
     import pyspark
 
     folder.mkdir()
@@ -84,8 +84,8 @@ def home(folder: Path) -> Path:
     return folder
 
 
-def end_of_jvm() -> None:
-    """End the JVM behind PySpark: it would only end with this process, and its socket with the collector."""
+def end_jvm() -> None:
+    """End PySpark's JVM, which would otherwise run until this process ends."""
     from pyspark import SparkContext
 
     gateway = SparkContext._gateway

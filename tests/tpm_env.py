@@ -1,10 +1,10 @@
-"""Run the tests that need a TPM, in the environment this is started in (`tox -e tpm`).
+"""Run the tests that need a TPM in the current environment (`tox -e tpm`).
 
-tpm2-pytss is built from source against a system library, so it cannot be a plain dependency of a tox environment: on a
-machine without that library the whole run would end in an installation error. Here it is installed where it can be.
+tpm2-pytss is built from source against a system library. As a dependency of a tox environment, it would fail to install
+on machines without that library, so this script installs it if possible.
 
-- Everything is there: a test that skips is a failure.
-- Something is missing: the tests skip, each saying what; with NOMYO_REQUIRE_TPM=1 that is an error instead.
+- If nothing is missing, a skipped test is a failure.
+- Otherwise, the tests are skipped with the reason; with NOMYO_REQUIRE_TPM=1, that is an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEBIAN = "on Debian: apt-get install swtpm libtss2-dev pkg-config gcc python3-de
 
 
 def missing() -> str:
-    """What keeps the TPM tests from running, once pip has installed what it can; `""` where nothing does."""
+    """Install tpm2-pytss if possible; return what is still missing, or `""`."""
     if shutil.which("swtpm") is None:
         return "the program swtpm is missing"
     if importlib.util.find_spec("tpm2_pytss") is not None:
@@ -31,7 +31,7 @@ def missing() -> str:
     if subprocess.run(["pkg-config", "--exists", "tss2-esys"], check=False).returncode != 0:
         return "the library tss2-esys and its headers are missing"
     extra = [line.partition(";")[0] for line in importlib.metadata.requires("nomyo-attest") or [] if of_extra_tpm(line)]
-    if importlib.util.find_spec("pip") is None:  # as in environments that uv makes
+    if importlib.util.find_spec("pip") is None:  # environments that uv creates have no pip
         subprocess.run([sys.executable, "-m", "ensurepip"], check=True)
     print(f"installing {', '.join(extra)}; built from source, it takes up to a minute", flush=True)
     pip = subprocess.run([sys.executable, "-m", "pip", "install", "-q", *extra], check=False)
@@ -39,12 +39,12 @@ def missing() -> str:
 
 
 def of_extra_tpm(requirement: str) -> bool:
-    """Whether a line of the metadata (PEP 508; builders differ in the quotes they write) belongs to the extra."""
+    """Return whether a requirement (PEP 508; builders use different quotes) belongs to the extra."""
     return re.search(r"""extra == ['"]tpm['"]""", requirement) is not None
 
 
 def main() -> int:
-    """Exit status of pytest; 1 where a TPM is required and something is missing."""
+    """Return the exit status of pytest; 1 if a TPM is required but something is missing."""
     reason = missing()
     if reason:
         print(f"tests with a TPM: {reason}; {DEBIAN}", file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nomyo_attest as na
+from nomyo_attest.appraisal import learning
 from nomyo_attest.appraisal.learning import COMMENT_WIDTH
 from nomyo_attest.crypto.hashes import payload_nonce
 from nomyo_attest.errors import LearningError
@@ -308,6 +309,13 @@ def test_the_payload_id_or_the_nonce_can_be_given_for_a_response_that_lacks_it()
         found = learn([forge.response()], allow_test_keys=True, **given_)
         assert found.policy.description == "Learned from response 1"
         assert na.appraise(forge.response(), found.policy, **given_).verdict is na.Verdict.AFFIRMING
+
+
+def test_a_learned_policy_that_does_not_affirm_its_responses_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, other, _ = learned(Forge().measure(0, b"other firmware"))
+    monkeypatch.setattr(learning, "_write", lambda *_, **__: (other, ()))
+    with pytest.raises(na.LearningError, match=r"^response 1: .* \(pcr\.values\); no policy was written"):
+        learn([Forge().response()], allow_test_keys=True)
 
 
 def test_an_evidence_object_can_be_learned_from() -> None:

@@ -1,4 +1,4 @@
-"""Chunks made by hand, and text that ends the process in which it arrives."""
+"""Chunks of given texts, and texts that kill the process that reads them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class ListChunk(Chunk):
 
 
 def chunks(texts: list[bytes], size: int) -> Iterator[ListChunk]:
-    """All of them, `size` in a chunk."""
+    """Yield all texts in chunks of `size`."""
     for number, begin in enumerate(range(0, len(texts), size)):
         yield ListChunk(number, texts[begin : begin + size], begin + 1, last=begin + size >= len(texts))
 
 
 class CrashingText(bytes):
-    """Text that ends a process that looks into it, unless it was made there, or enough others were ended by it."""
+    """A text that kills a process that searches it, except the process that created it, up to `times` times."""
 
     file: Path
     times: int
@@ -46,10 +46,10 @@ class CrashingText(bytes):
 
     @classmethod
     def text(cls, text: bytes, count: Path, times: int, how: signal.Signals = signal.SIGKILL) -> CrashingText:
-        """Such a text. The file `count` gets a byte for each process that it ends, `times` at the most."""
-        made = cls(text)
-        made.file, made.times, made.how, made.home = count, times, how, os.getpid()
-        return made
+        """Create such a text. Each process that it kills, `times` at most, appends a byte to the file `count`."""
+        created = cls(text)
+        created.file, created.times, created.how, created.home = count, times, how, os.getpid()
+        return created
 
     def __contains__(self, part: Any) -> bool:
         if os.getpid() != self.home:
@@ -58,14 +58,14 @@ class CrashingText(bytes):
 
 
 class CrashingPickle(bytes):
-    """Text that ends the process that gets it from another. The file of that name gets a byte for each."""
+    """A text that kills the process that unpickles it, and appends a byte to the file with this name."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return end_process, (Path(self.decode()), 1000, signal.SIGKILL)
 
 
 def end_process(count: Path, times: int, how: signal.Signals) -> None:
-    """End this process, unless `times` of them were."""
+    """Kill this process, unless `times` processes were killed already."""
     with count.open("ab") as file:
         if file.tell() < times:
             file.write(b"x")
@@ -78,7 +78,7 @@ class FailingError(Exception):
 
 
 class Failing(ListChunk):
-    """A chunk that breaks its promise never to raise."""
+    """A chunk that raises an exception, which chunks must not do."""
 
     def records(self) -> Iterator[RawRecord]:
         raise FailingError("what stands in a record")

@@ -1,4 +1,4 @@
-"""Records of every kind, for tests that compare two ways to appraise them."""
+"""Records of every kind, for tests that compare two ways to appraise records."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Record:
     text: bytes | None
 
     def row(self, *, keep_evidence: bool = False) -> Row:
-        """What the record appraiser makes of it."""
+        """Return the row of the record appraiser for this record."""
         if self.text is None:
             return unreadable_row(self.source, self.line, "expected JSON text, got null")
         appraised = RecordAppraiser(POLICY, keep_evidence=keep_evidence).appraise(self.source, self.line, self.text)
@@ -49,7 +49,7 @@ class Record:
 
 @cache
 def mixed_records() -> tuple[Record, ...]:
-    """Right and wrong evidence of every kind, garbage, null; quotes that come again, an AIK whose clock goes back."""
+    """Return valid and invalid evidence of every kind, garbage, null, duplicate quotes, and a clock that goes back."""
     cases = [*(one.case() for one in VARIANTS[::4]), *(one.case() for one in FAULTS[::4])]
     responses = (one.response for one in cases)
     texts: list[bytes | None] = [(one if isinstance(one, str) else json.dumps(one)).encode() for one in responses]
@@ -69,11 +69,11 @@ STATES = (
     (7, 9_000, 16, 0),
     (90_000, 1, 18, 0),
 )
-"""Of one AIK: seconds, clock in milliseconds, resetCount, restartCount. No row holds the largest of the clocks."""
+"""States of an AIK: seconds, clock in milliseconds, resetCount, restartCount. Rows do not store the largest clock."""
 
 
 def states() -> Iterator[Forge]:
-    """The answers of a TPM in those states."""
+    """Yield a forge for each of these states."""
     start = Forge().processed_at + 10
     for seconds, clock, resets, restarts in STATES:
         yield Forge(
@@ -86,5 +86,5 @@ def states() -> Iterator[Forge]:
 
 
 def lines(rows: list[Row]) -> list[bytes]:
-    """Rows as sorted JSON Lines: what must be the same whoever made them."""
+    """Return rows as sorted JSON Lines, for comparison."""
     return sorted(map(encode_row, rows))

@@ -1,4 +1,4 @@
-"""A folder of recorded answers to audit, and the command in a process that takes small steps."""
+"""A folder of recorded responses to audit, and an audit with small chunks in another process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXTS = [record.text for record in mixed_records() if record.text is not None an
 
 
 def make_folder(folder: Path, *, files: int = 12, lines: int = 20) -> None:
-    """`policy.json`, and in `recorded/` so many files of one record and a file of so many lines."""
+    """Write `policy.json`, and into `recorded/` a number of files with one record and a file with a number of lines."""
     recorded = folder / "recorded"
     recorded.mkdir()
     (folder / "policy.json").write_text(json.dumps(Forge().policy()), encoding="utf-8")
@@ -25,7 +25,7 @@ def make_folder(folder: Path, *, files: int = 12, lines: int = 20) -> None:
     (recorded / "many.jsonl").write_bytes(b"\n".join(many) + b"\n")
 
 
-# Chunks of a few records, and a checkpoint after each: what takes a million records otherwise.
+# Chunks of a few records, and a checkpoint after each; otherwise a test would need a million records.
 SMALL_STEPS = """if True:
     import sys
     from nomyo_attest.audit import run
@@ -40,12 +40,12 @@ SMALL_STEPS = """if True:
 
 
 def start(folder: Path, *argv: str) -> subprocess.Popen[bytes]:
-    """`nomyo-attest audit recorded --policy policy.json` and more in `folder`, in small steps."""
+    """Start `nomyo-attest audit recorded --policy policy.json` with more arguments in `folder`, with small chunks."""
     script = folder / "small_steps.py"
     if not script.exists():
         script.write_text(SMALL_STEPS, encoding="utf-8")
     command = [sys.executable, str(script), "audit", "recorded", "--policy", "policy.json", *argv]
-    # In a session of its own, so that nothing of it is left if the test fails.
+    # In a new session, so that all its processes can be ended if the test fails.
     return subprocess.Popen(
         command,
         cwd=folder,
@@ -57,14 +57,14 @@ def start(folder: Path, *argv: str) -> subprocess.Popen[bytes]:
 
 
 CHILD = b"nomyo_attest.audit."
-"""What the command line of a child process contains: the module that it runs."""
+"""A part of the command line of a child process: the module that it runs."""
 
 ROOT = Path(__file__).parents[3]
 """The folder to put on PYTHONPATH for child processes that import modules of the tests."""
 
 
 def children(pid: int) -> list[int]:
-    """The child processes of an audit, or of this process (Linux)."""
+    """Return the child processes of an audit, or of this process (Linux)."""
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
         return [child for child in map(int, text.split()) if CHILD in command_of(child)]
@@ -73,7 +73,7 @@ def children(pid: int) -> list[int]:
 
 
 def command_of(pid: int) -> bytes:
-    """How a process was started; nothing if it is gone, or only waits to be forgotten (Linux)."""
+    """Return the command line of a process; empty if it has ended (Linux)."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""Stores filled by hand: facts, and the chunk results they come in."""
+"""Fill stores with facts, in chunk results."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ POLICY: Final = na.AppraisalPolicy(id="any", unsafe_accept_any_pcrs=True)
 
 
 def name(number: int) -> bytes:
-    """An AIK's Name."""
+    """Return the Name of an AIK."""
     return b"\x00\x0b" + number.to_bytes(32, "big")
 
 
 def digest(number: int) -> bytes:
-    """A quote's SHA-256, or a profile."""
+    """Return the SHA-256 of a quote, or a profile."""
     return number.to_bytes(32, "big")
 
 
 def facts_of(*records: Mapping[str, Any]) -> list[Fact]:
-    """Facts in the order read, each on a line of its own; what is not said of one is `NOTHING`'s."""
+    """Return facts in the order of records, one per line; missing fields are those of `NOTHING`."""
     return [NOTHING._replace(**{"line": line, **record}) for line, record in enumerate(records, 1)]
 
 
@@ -40,7 +40,7 @@ def end(number: int, called: str, **fields: Any) -> SourceEnd:
 
 
 def result(facts: Iterable[Fact] = (), number: int = 0, **fields: Any) -> ChunkResult:
-    """What came of one chunk, its counts worked out."""
+    """Return a chunk result with these facts and their counts."""
     facts = list(facts)
     counts: dict[int, list[int]] = {}
     for fact in facts:
@@ -53,7 +53,7 @@ def result(facts: Iterable[Fact] = (), number: int = 0, **fields: Any) -> ChunkR
 
 
 def fill(store: Store, facts: Sequence[Fact], names: Sequence[str] = ("a.jsonl",), at_once: int = 7) -> None:
-    """All facts, in chunks, then the ends of all sources; a checkpoint at the end."""
+    """Add all facts in chunks, then the ends of all sources; create a checkpoint."""
     for number, begin in enumerate(range(0, len(facts), at_once)):
         some = facts[begin : begin + at_once]
         profiles = {fact.pcr_profile: '{"sha256":{"7":"00"}}' for fact in some if fact.pcr_profile is not None}
@@ -69,7 +69,7 @@ def summary_of(store: Store, **arguments: Any) -> Summary:
 def cross_record_findings(
     folder: Path, *records: Mapping[str, Any], names: Sequence[str] = ("a.jsonl",), **arguments: Any
 ) -> list[CrossRecordFinding]:
-    """The findings across these records."""
+    """Return the cross-record findings for these records."""
     with Store.open(folder / "store.sqlite") as store:
         fill(store, facts_of(*records), names)
         return summary_of(store, **arguments).cross_record

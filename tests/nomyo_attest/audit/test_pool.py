@@ -141,7 +141,7 @@ def test_closing_ends_all_processes_at_once() -> None:
 def test_an_exception_in_a_worker_ends_the_audit_and_is_reported_with_its_place() -> None:
     with pytest.raises(WorkerFailedError) as caught:
         list(Pool(ORDER, 2).results(iter([ListChunk(0, TEXTS[:1]), Failing(1, [])])))
-    assert str(caught.value).startswith("a worker process failed: FailingError at deadly.py, line ")
+    assert str(caught.value).startswith("a worker process failed: FailingError at crashing_records.py, line ")
     assert children(os.getpid()) == []
 
 

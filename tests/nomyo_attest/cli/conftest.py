@@ -1,4 +1,4 @@
-"""A folder with a response to trust and a policy for it, and a terminal that is always the same."""
+"""Fixtures: a folder with a trusted response and its policy, and a reproducible terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _plain_terminal() -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder: good.json, and the policy.toml learned from it."""
+    """The working folder with good.json and a policy.toml learned from it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.json").write_text(Forge().text(), encoding="utf-8")
     ran = run("policy", "learn", "--allow-test-keys", "good.json", "-o", "policy.toml")

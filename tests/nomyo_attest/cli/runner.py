@@ -1,4 +1,4 @@
-"""Running the command, in this process or in one of its own."""
+"""Run the command in this process or in a new one."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nomyo_attest.cli import main
 
 
 class CommandResult(NamedTuple):
-    """What a command did: its exit status and what it printed."""
+    """The exit status and the output of a command."""
 
     status: int
     out: str
     err: str
 
     def json(self) -> Any:
-        """Standard output, parsed."""
+        """Parse standard output."""
         return json.loads(self.out)
 
 
@@ -43,20 +43,20 @@ def run(*argv: object, stdin: bytes = b"", encoding: str = "utf-8", program: Mai
 
 
 def start(*argv: object, module: str = "nomyo_attest.cli", **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
+    """Run the command in a new process."""
     command = [sys.executable, "-m", module, *map(str, argv)]
     given: dict[str, Any] = {"capture_output": True, "env": environment()} | options
     return subprocess.run(command, encoding="utf-8", timeout=120, check=False, **given)
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of a plain terminal, with `more` set."""
+    """Return the variables of a plain terminal, and `more`."""
     kept = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR", "FORCE_COLOR"}}
     return kept | {"PYTHONUTF8": "1"} | more
 
 
 def single_error_line(ran: CommandResult, program: str = "nomyo-attest") -> str:
-    """The one line on standard error, without the program's name; nothing may stand on standard output."""
+    """Return the only line on standard error, without the program's name; check that standard output is empty."""
     assert ran.out == ""
     assert ran.err.endswith("\n")
     (line,) = ran.err.removesuffix("\n").split("\n")

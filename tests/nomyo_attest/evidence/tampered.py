@@ -1,4 +1,4 @@
-"""Each way to tamper a `tpm_attestation` block, with the place that the reader must name."""
+"""Ways to tamper with a `tpm_attestation` block, with the field that the error must name."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Json = dict[str, Any]
 Tamper = Callable[[Json], object]
 
 FORMS: Final = {"response": "_metadata.tpm_attestation.", "metadata": "tpm_attestation.", "block": ""}
-"""What the reader takes, and how it names the places in the block then."""
+"""Input of the reader → the prefix of field names in its errors."""
 
 BLOBS: Final = ("quote_b64", "signature_b64", "aik_pubkey_b64")
 RESPONSE: Final[Json] = Forge(selection="sha256:0,7,10+sha384:0").response()
 
 
 def made(form: str, tamper: Tamper = lambda block: None) -> Json:
-    """A fresh response, its metadata or its block, with the block tampered."""
+    """Return a new response, its metadata or its block, after tampering with the block."""
     response: Json = copy.deepcopy(RESPONSE)
     metadata: Json = response["_metadata"]
     block: Json = metadata["tpm_attestation"]
@@ -30,7 +30,7 @@ def made(form: str, tamper: Tamper = lambda block: None) -> Json:
 
 
 def without_tpm(block: Json) -> None:
-    """What a server without a TPM sends."""
+    """Make the block that of a server without a TPM."""
     block.clear()
     block["is_available"] = False
 
@@ -147,7 +147,7 @@ OTHER_SELECTIONS: Final = [
 
 
 def rows() -> Iterator[tuple[str, Tamper, str]]:
-    """What is wrong, how it is made wrong, and where in the block."""
+    """Yield a description, the tamper, and the field of the block that the error must name."""
     value: Any
     for value in (None, 1, 0, 1.0, "true", "false", "", [True], {}):
         yield f"is_available {value!r}", put("is_available", value), "is_available"
@@ -185,7 +185,7 @@ TAMPERED: Final = {name: (tamper, where) for name, tamper, where in rows()}
 
 
 def in_json(tamper: Tamper) -> bool:
-    """Whether JSON can say what a dict says."""
+    """Return whether JSON can represent the tampered block."""
     given = made("block", tamper)
     try:
         return bool(json.loads(json.dumps(given)) == given)

@@ -1,4 +1,4 @@
-"""Ledgers for tests: appended to as programs do it, small ones in no time."""
+"""Write ledgers for tests, and verify them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def policy() -> na.AppraisalPolicy:
 
 @cache
 def answer(payload_id: str = "an-id") -> dict[str, Any]:
-    """A response with evidence for this payload id. Not to be changed."""
+    """Return a response with evidence for this payload id. Do not change it: it is cached."""
     forge = Forge()
     forge.payload_id = payload_id
     response: dict[str, Any] = forge.response()
@@ -27,11 +27,11 @@ def answer(payload_id: str = "an-id") -> dict[str, Any]:
 
 
 SMALL: dict[str, Any] = {"_metadata": {"tpm_attestation": {"is_available": False}}}
-"""A response that makes a short line."""
+"""A response whose ledger line is short."""
 
 
 def small(path: Path, lines: int = 5, **options: Any) -> list[bytes]:
-    """A ledger of short lines at `path`; returns its lines."""
+    """Write a ledger of short lines to `path`; return its lines."""
     log = na.EvidenceLog(path, **options)
     for number in range(lines):
         log.append(SMALL, payload_id=f"id-{number}")
@@ -39,7 +39,7 @@ def small(path: Path, lines: int = 5, **options: Any) -> list[bytes]:
 
 
 def problems(*paths: Path, **kept: Any) -> list[str]:
-    """The kinds of problems of a ledger."""
+    """Return the kinds of problems in a ledger."""
     return kinds_of(verify([str(path) for path in paths], **kept).problems)
 
 

@@ -1,4 +1,4 @@
-"""A small valid policy, and a strategy for every policy there is."""
+"""A small valid policy, and a hypothesis strategy for all policies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CORE: Final = tuple(row.id for row in RULE_TABLE if row.core)
 
 
 def small(**changes: Any) -> Json:
-    """The small policy with some of its keys set, or taken out where the value is None."""
+    """Return the small policy with changed keys; None removes a key."""
     document = copy.deepcopy(SMALL)
     document.update(changes)
     return {key: value for key, value in document.items() if value is not None}
@@ -35,7 +35,7 @@ def hex_of(size: int) -> st.SearchStrategy[str]:
 
 
 def references(size: int) -> st.SearchStrategy[Any]:
-    """What may stand for one PCR of a bank."""
+    """Generate the reference values of a PCR."""
     bare = hex_of(size)
     labelled = st.fixed_dictionaries({"value": bare}, optional={"label": st.text(max_size=8)})
     values = st.lists(
@@ -90,7 +90,7 @@ ASKED_BY: Final = {"key.hierarchy": ("key", "hierarchy"), "firmware.version": ("
 
 
 def asked(rule: str, document: Json) -> bool:
-    """Whether a policy gives a rule something to compare with."""
+    """Return whether a policy has a value for a rule to compare with."""
     if rule == "policy.period":
         return "valid_from" in document
     if rule in ASKED_BY:
@@ -100,8 +100,8 @@ def asked(rule: str, document: Json) -> bool:
 
 
 def pruned(document: Json) -> Json:
-    """Without the rules that are refused: of a claim not asked for, required with nothing to compare, ignored though
-    they may only be a warning, or a warning without an end.
+    """Remove invalid rules: for a claim that is not listed, required without a value to compare with, ignored although
+    only a warning is allowed, or a temporary warning without an end.
     """
     free = ("pcr.values",) if document.get("unsafe_accept_any_pcrs") else ()
     rules = {
@@ -120,7 +120,7 @@ def pruned(document: Json) -> Json:
 
 
 def usable(document: Json) -> bool:
-    """Whether a document that the schema takes may be used as a policy."""
+    """Return whether a document that the schema accepts is a valid policy."""
     pinned = any(given != "any" for bank in document.get("pcrs", {}).values() for given in bank.values())
     key = document.get("key", {})
     if key.get("trust") == "pinned_aik" and "pinned" not in key:

@@ -1,4 +1,4 @@
-"""Each way for a policy to be wrong: what is changed in a small one, and what the error must say."""
+"""Invalid policies: the changes of a small policy, and the error for each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLAIM: Final = "write text, whole numbers or true/false"
 
 
 def top() -> Iterator[Row]:
-    """The keys that stand by themselves."""
+    """Top-level keys."""
     value: Any
     format_ = "write 'nomyo-attest-policy/1'"
     yield (
@@ -44,7 +44,7 @@ def top() -> Iterator[Row]:
 
 
 def unknown_keys() -> Iterator[Row]:
-    """Keys that nobody knows: a slip of the pen must not be taken for nothing."""
+    """Unknown keys: a typing error must not be ignored."""
     yield "unknown pcr", {"pcr": {}}, "", "unknown key 'pcr'", "did you mean 'pcrs'?"
     yield "unknown zzz", {"zzz": 1}, "", "unknown key 'zzz'", "expected one of format, id"
     yield "unknown flag", {"unsafe_any_nonces": 1}, "", "unknown key", "did you mean 'unsafe_any_nonce'?"
@@ -95,7 +95,7 @@ def unknown_keys() -> Iterator[Row]:
 
 
 def toml_slips() -> Iterator[Row]:
-    """What comes of a key below a table's header that belongs above it, and of dots without quotes."""
+    """Keys below the header of a table that belong above it, and keys with dots but without quotes."""
     above = "above the first [table]: below"
     change: Json
     for key, value in (("unsafe_any_nonce", True), ("description", "x"), ("valid_until", "2026-01-01T00:00:00Z")):
@@ -194,7 +194,7 @@ def pcrs() -> Iterator[Row]:
 
 
 def key() -> Iterator[Row]:
-    """What is asked of the AIK."""
+    """Requirements on the AIK."""
     bits = "2048 or more"
     for number in (512, 1024, 2047, 16385, 10**6, 0, -2048):
         yield f"bits {number}", {"key": {"rsa_min_bits": number}}, "key.rsa_min_bits", f"{number} is not", bits
@@ -293,7 +293,7 @@ def lists() -> Iterator[Row]:
 
 
 def period() -> Iterator[Row]:
-    """When the policy is valid."""
+    """The validity period of the policy."""
     for name in ("valid_from", "valid_until"):
         for text in (
             *("", "now", "2026-11-30", "2026-11-30T00:00:00", "2026-13-01T00:00:00Z", "2026-11-31T00:00:00Z"),
@@ -439,4 +439,4 @@ WHOLE: Final = {
     ),
     "period backwards": ("valid_until: the period ends before it begins; write a later time"),
 }
-"""Whole messages, without the source: one for each way in which an error is put together."""
+"""Complete messages without the source, one for each form of error."""

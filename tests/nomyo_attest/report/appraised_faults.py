@@ -1,4 +1,4 @@
-"""Results of every fault of the forge, for reports to be tried on."""
+"""Appraisal results of all faults of the forge, as input for reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nomyo_attest.testing import FAULTS, Fault
 
 
 class AppraisedFault(NamedTuple):
-    """A fault that was acted out, what was said of it, and by which policy."""
+    """A fault, its appraisal result, and the policy."""
 
     fault: Fault
     result: na.AttestationResult
@@ -19,7 +19,7 @@ class AppraisedFault(NamedTuple):
 
 @cache
 def appraised_fault(name: str) -> AppraisedFault:
-    """The fault of this name, appraised."""
+    """Appraise the fault with this name."""
     (fault,) = (one for one in FAULTS if one.name == name)
     case = fault.case()
     policy = na.AppraisalPolicy.from_dict(case.policy)
@@ -27,5 +27,5 @@ def appraised_fault(name: str) -> AppraisedFault:
 
 
 def all_appraised_faults() -> list[AppraisedFault]:
-    """Every fault, appraised."""
+    """Appraise every fault."""
     return [appraised_fault(fault.name) for fault in FAULTS]

@@ -14,7 +14,7 @@ NASTY: Final = (
     "<img src=x onerror=y> @everyone #1 [link](https://evil.test/) ![i](//evil.test) https://evil.test www.evil.test"
     " {0} {} ]]> &amp; %0A \ud800 \ufffe 50%,a:b;c=d"
 )
-"""Line ends, commands, escapes, markup of every kind, and characters that XML does not have."""
+"""Newlines, workflow commands, escape sequences, markup, and characters that XML does not allow."""
 
 _OURS: Final = frozenset(
     {
@@ -40,11 +40,11 @@ _OURS: Final = frozenset(
         "processed_at",
     }
 )
-"""What is ours, or checked long before; the rest of a summary may say anything."""
+"""Fields that this project writes or has validated; other fields of a summary can contain any text."""
 
 
 def hostile(text: str = NASTY, **changes: Any) -> Summary:
-    """The sample, every free text of it followed by `text`."""
+    """Return the sample summary with `text` appended to every free text."""
     plain = _tampered(msgspec.to_builtins(summary(**changes)), "", text)
     return msgspec.convert(plain, Summary)
 

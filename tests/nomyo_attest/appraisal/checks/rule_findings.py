@@ -1,4 +1,4 @@
-"""Asks one rule about what a soft TPM answered."""
+"""Return the finding of one rule for a response of the soft TPM."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ PASS, FAIL, UNDECIDED = na.Outcome.PASS, na.Outcome.FAIL, na.Outcome.UNDECIDED
 
 
 def policy_for(forge: Forge, **changes: Any) -> na.AppraisalPolicy:
-    """The policy that the forge satisfies, with some of its keys set."""
+    """Return the policy that the forge satisfies, with changed keys."""
     return na.AppraisalPolicy.from_dict({**copy.deepcopy(forge.policy()), **changes})
 
 
 def ask(
     rule: str, forge: Forge, changes: dict[str, Any] | None = None, response: Any = None, **arguments: Any
 ) -> na.Finding:
-    """What a rule finds in the answer of `forge`, or in another `response`, under the forge's policy with `changes`."""
-    given = forge.response() if response is None else response
-    result = na.appraise(given, policy_for(forge, **(changes or {})), **arguments)
+    """Return the finding of a rule for `response`, by default that of `forge`, under its policy with `changes`."""
+    appraised = forge.response() if response is None else response
+    result = na.appraise(appraised, policy_for(forge, **(changes or {})), **arguments)
     (finding,) = (one for one in result.findings if one.rule == rule)
-    # Whatever a required rule finds shows in the verdict.
+    # The verdict reflects the finding of a required rule.
     if finding.outcome is FAIL:
         assert result.verdict is na.Verdict.CONTRAINDICATED
         assert rule in result.failed
@@ -34,5 +34,5 @@ def ask(
 
 
 def outcome(rule: str, forge: Forge, changes: dict[str, Any] | None = None, **arguments: Any) -> na.Outcome:
-    """The outcome alone."""
+    """Return only the outcome."""
     return ask(rule, forge, changes, **arguments).outcome

@@ -1,4 +1,4 @@
-"""What the tests of sources share: everything that is read under some names, as a worker would see it."""
+"""Read sources as a worker does, and write files for tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ else:
 
 
 class Read(NamedTuple):
-    """What came of a reading; chunk by chunk in `chunks`."""
+    """The result of reading sources, by chunk."""
 
     inventory: Inventory
     chunks: list[tuple[int, int, list[RawRecord], tuple[SourceEnd, ...]]]
@@ -48,7 +48,7 @@ class Read(NamedTuple):
 
     @property
     def problem(self) -> str:
-        """Of the only source: the same in its end and in its last record, which is unreadable."""
+        """The problem of the only source; check that its end and its last record, which is unreadable, agree."""
         last = self.records[-1]
         assert last.text is None
         assert last.problem == self.end.problem
@@ -57,7 +57,7 @@ class Read(NamedTuple):
 
 
 def read(*names: str | Path, column: str | None = None, skip: int = 0, inventory: Inventory | None = None) -> Read:
-    """Read names; every chunk goes through pickle, as on its way to another process."""
+    """Read sources; pickle every chunk, as for another process."""
     if inventory is None:
         inventory = take_inventory([str(name) for name in names], column=column)
     chunks = []
@@ -77,7 +77,7 @@ def zst(text: bytes) -> bytes:
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> Path:
-    """`folder`, with these files in it."""
+    """Write files to `folder` and return it."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def write_files(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def numbered_lines(count: int, size: int = 0) -> list[bytes]:
-    """As many lines, each of them another; of about `size` bytes."""
+    """Return `count` different lines of about `size` bytes."""
     return [b'{"n": %d, "filler": "%s"}' % (number, b"x" * size) for number in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""What the tests on Spark share."""
+"""Fixtures of the tests with Spark."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def spark(sessions: Sessions) -> Any:
-    """A session of two threads."""
+    """A session with two threads."""
     return sessions.on("local[2]")
 
 
 @pytest.fixture
 def table_of(spark: Any) -> Callable[..., Any]:
-    """Makes a DataFrame of records, with their places."""
+    """A function that creates a DataFrame of records with their sources and lines."""
 
     def make(bag: Any, partitions: int = 3) -> Any:
         rows = [(one.source, one.line, bytearray(one.text) if one.text is not None else None) for one in bag]
