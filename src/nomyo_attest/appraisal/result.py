@@ -237,9 +237,8 @@ class AttestationResult:
                 length.
         """
         redacted = copy(self)  # uses `__getstate__`, which drops the case
-        redacted._remediations = [
-            finding.remediation for finding in self.findings
-        ]  # they depend on the original values
+        # Remediations depend on the original values.
+        redacted._remediations = [finding.remediation for finding in self.findings]
         replacements = change([list(result[1:]) for result in redacted._check_results])
         redacted._check_results = [
             (result[0], expected, got, message)

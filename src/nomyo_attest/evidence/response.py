@@ -142,7 +142,7 @@ def _read_block(block: dict[Any, Any], path: str, payload_id: str | None, claims
         return Evidence(available=False, payload_id=payload_id, claims=claims, absence=absence, declared_absent=True)
     for key in _FIELDS:
         if key not in block:
-            raise EvidenceError(path + key, "this key", "no such key")
+            raise EvidenceError(path + key, "the key to be present", "no such key")
     if available is not True:
         raise EvidenceError(f"{path}is_available", "true or false", describe_type(available))
     return Evidence(

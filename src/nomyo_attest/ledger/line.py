@@ -129,7 +129,7 @@ def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
             raise EvidenceError(key, "evidence only under the key 'evidence'", "this key too")
     if "evidence" not in document:
         got = "a repair line, which contains no record" if is_repair(document) else "no such key"
-        raise EvidenceError("evidence", "this key", got)
+        raise EvidenceError("evidence", "the key to be present", got)
     given = document.get("given")
     if type(given) is not bool:
         raise EvidenceError("given", "true or false", describe_type(given))
