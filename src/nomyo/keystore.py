@@ -21,7 +21,7 @@ from typing import Final
 
 from nomyo.errors import KeyFileNotFoundError, KeyStoreError
 from nomyo_attest import _files
-from nomyo_attest._files import GROUP_AND_OTHERS_WRITE, Access, flag, mode_problem, owner_problem
+from nomyo_attest._files import GROUP_AND_OTHERS_WRITE, Access, mode_problem, open_flag, owner_problem
 
 PRIVATE_MODE: Final = 0o600
 PUBLIC_MODE: Final = 0o644
@@ -40,9 +40,9 @@ _LINKS_MAX: Final = 8
 _ATTEMPTS: Final = 3
 """Attempts to follow a link: the kubelet may replace a folder with secrets between two steps."""
 
-_FOLDER_FLAGS: Final = flag("O_DIRECTORY") | flag("O_CLOEXEC") | flag("O_NOINHERIT")
-_PATH_FLAGS: Final = flag("O_PATH") or os.O_RDONLY
-_STEP_FLAGS: Final = _FOLDER_FLAGS | flag("O_NOFOLLOW") | _PATH_FLAGS
+_FOLDER_FLAGS: Final = open_flag("O_DIRECTORY") | open_flag("O_CLOEXEC") | open_flag("O_NOINHERIT")
+_PATH_FLAGS: Final = open_flag("O_PATH") or os.O_RDONLY
+_STEP_FLAGS: Final = _FOLDER_FLAGS | open_flag("O_NOFOLLOW") | _PATH_FLAGS
 
 _USE_A_COPY: Final = "name the file itself, or replace the link with a copy"
 
@@ -145,7 +145,7 @@ def open_folder(path: Path, *, create: bool = False, trusted: bool = True) -> It
     with _key_store_errors(path, "opened"):
         if create:
             _make_folders(path)
-        if _files.BY_DESCRIPTOR:
+        if _files.HAS_DIR_FD:
             descriptor = os.open(path, _FOLDER_FLAGS | (os.O_RDONLY if create else _PATH_FLAGS))
         elif not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))

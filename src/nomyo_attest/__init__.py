@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nomyo_attest.ledger import EvidenceLog
     from nomyo_attest.policy import AppraisalPolicy, Requirement, Trust
 
-_HOMES = {
+_EXPORTS = {
     "nomyo_attest.appraisal": ("RULES", "AttestationResult", "Finding", "Outcome", "Rule", "Verdict", "appraise"),
     "nomyo_attest.errors": (
         "AttestationError",
@@ -83,9 +83,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
+    for module, names in _EXPORTS.items():
         if name in names:
-            value = globals()[name] = getattr(import_module(home), name)
+            value = globals()[name] = getattr(import_module(module), name)
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

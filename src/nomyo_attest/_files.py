@@ -5,8 +5,8 @@ their source for that. Functions raise `OSError`, and `ValueError` for an invali
 convert both to their own errors, with `reason` for the message.
 
 A new file is complete or absent: it is written under a temporary name in the same folder, synced, and then renamed.
-A symbolic link in the last part of a path is not followed unless a function says so. The checks of owner and mode are
-those of POSIX, without access control lists and parent folders; Windows has no equivalent.
+A symbolic link as the last part of a path is not followed, except where a docstring says so. The checks of
+owner and mode are those of POSIX, without access control lists and parent folders; Windows has no equivalent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import IO, Any, Final
 HAS_OWNERS: Final = hasattr(os, "geteuid")
 """Whether files have owners and modes."""
 
-BY_DESCRIPTOR: Final = {
+HAS_DIR_FD: Final = {
     os.open,
     os.stat,
     os.link,
@@ -41,7 +41,7 @@ _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 """The errors of a file system that cannot sync folders."""
 
 
-def flag(name: str) -> int:
+def open_flag(name: str) -> int:
     """Return the flag `name` of `os.open`; 0 if the system does not have it."""
     value = getattr(os, name, 0)
     assert isinstance(value, int)
@@ -49,13 +49,13 @@ def flag(name: str) -> int:
 
 
 # Without O_NONBLOCK, opening a FIFO would wait for a writer.
-_FLAGS: Final = (flag("O_NOFOLLOW") | flag("O_NONBLOCK") | flag("O_NOCTTY")) | (
-    flag("O_CLOEXEC") | flag("O_NOINHERIT") | flag("O_BINARY")
+_FLAGS: Final = (open_flag("O_NOFOLLOW") | open_flag("O_NONBLOCK") | open_flag("O_NOCTTY")) | (
+    open_flag("O_CLOEXEC") | open_flag("O_NOINHERIT") | open_flag("O_BINARY")
 )
 
 
 class Access(enum.Enum):
-    """The purpose of opening a file: the flags of `os.open`, and the mode of the Python file."""
+    """A way to open a file: the flags of `os.open`, and the mode of the Python file."""
 
     READ = (os.O_RDONLY, "rb")
     UPDATE = (os.O_RDWR, "r+b")
@@ -98,7 +98,7 @@ class Folder:
             return None
 
     def holds(self, name: str) -> bool:
-        """Whether anything has this name, a dangling symbolic link included."""
+        """Whether anything has this name, including a dangling symbolic link."""
         return self.status(name) is not None
 
     def is_link(self, name: str) -> bool:
@@ -151,15 +151,15 @@ class Folder:
             FileExistsError: the name exists.
             OSError: the file cannot be written; the temporary file is removed.
         """
-        with self._free_name(name, temporary) as free:
-            descriptor = self.open_descriptor(free, Access.NEW, 0o666 if mode is None else mode)
+        with self._temporary_name(name, temporary) as temporary_name:
+            descriptor = self.open_descriptor(temporary_name, Access.NEW, 0o666 if mode is None else mode)
             with as_file(descriptor, Access.NEW, buffered=True) as file:
                 if mode is not None and hasattr(os, "fchmod"):
                     os.fchmod(descriptor, mode)  # the umask may have removed permission bits
                 yield file
                 file.flush()
                 os.fsync(descriptor)
-            self.move(free, name, replace=replace)
+            self.move(temporary_name, name, replace=replace)
         self.sync()
 
     def move(self, old: str, new: str, *, replace: bool = False) -> None:
@@ -168,28 +168,29 @@ class Folder:
         Raises:
             FileExistsError: the name `new` exists, and `replace` is false.
         """
-        ends: dict[str, Any] = {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
+        dir_fds: dict[str, Any] = {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
         status = self.status(old)
         if replace:
             # Renaming one hard link over another does nothing, so the old name is removed below.
-            if not self._is(new, status):
-                os.replace(self.at(old), self.at(new), **ends)
+            if not self._is_same_file(new, status):
+                os.replace(self.at(old), self.at(new), **dir_fds)
                 return
         else:
             try:
-                os.link(self.at(old), self.at(new), **ends, **_NO_FOLLOW)  # unlike a rename, fails if the name exists
+                # Unlike a rename, this fails if the name exists.
+                os.link(self.at(old), self.at(new), **dir_fds, **_NO_FOLLOW)
             except FileExistsError:
                 # NFS may create the link, lose the reply, and then fail the retry (link(2)).
-                if not self._is(new, status):
+                if not self._is_same_file(new, status):
                     raise
             except OSError:
                 self._rename_without_links(old, new)
                 return
         self.unlink(old)
 
-    def _is(self, name: str, status: os.stat_result | None) -> bool:
-        found = self.status(name)
-        return found is not None and status is not None and os.path.samestat(found, status)
+    def _is_same_file(self, name: str, status: os.stat_result | None) -> bool:
+        status_of_name = self.status(name)
+        return status_of_name is not None and status is not None and os.path.samestat(status_of_name, status)
 
     def _rename_without_links(self, old: str, new: str) -> None:
         """Rename to a name that does not exist, on a file system without hard links, such as FAT."""
@@ -209,26 +210,26 @@ class Folder:
         if self.descriptor is not None:
             yield self.descriptor
             return
-        descriptor = os.open(self.path, os.O_RDONLY | flag("O_DIRECTORY") | flag("O_CLOEXEC"))
+        descriptor = os.open(self.path, os.O_RDONLY | open_flag("O_DIRECTORY") | open_flag("O_CLOEXEC"))
         try:
             yield descriptor
         finally:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def _free_name(self, name: str, temporary: str | None) -> Iterator[str]:
+    def _temporary_name(self, name: str, temporary: str | None) -> Iterator[str]:
         """Yield a temporary name that does not exist, and remove it afterwards."""
-        free = f".{name[:100]}.{secrets.token_hex(8)}.tmp"
+        temporary_name = f".{name[:100]}.{secrets.token_hex(8)}.tmp"
         if temporary is not None:
             with contextlib.suppress(OSError):  # it cannot be removed, because it is a folder, for example
                 if self.holds(temporary):
                     self.unlink(temporary)
-                free = temporary
+                temporary_name = temporary
         try:
-            yield free
+            yield temporary_name
         finally:
             with contextlib.suppress(FileNotFoundError):
-                self.unlink(free)
+                self.unlink(temporary_name)
 
 
 def atomic_file(
@@ -250,12 +251,12 @@ def atomic_link(make_link: Callable[[Path], None], path: Path, *, replace: bool,
         OSError: the link cannot be renamed.
     """
     folder = Folder(path.parent)
-    with folder._free_name(path.name, temporary) as free:
+    with folder._temporary_name(path.name, temporary) as temporary_name:
         try:
-            make_link(path.with_name(free))
+            make_link(path.with_name(temporary_name))
         except OSError:  # another file system, or one without links
             return False
-        folder.move(free, path.name, replace=replace)
+        folder.move(temporary_name, path.name, replace=replace)
     folder.sync()
     return True
 
@@ -359,7 +360,10 @@ def unlock(descriptor: int) -> None:
 
 @contextlib.contextmanager
 def locked(descriptor: int) -> Iterator[None]:
-    """Lock an open file or folder until the context ends, waiting for other locks to end. Raises as `try_lock`."""
+    """Lock an open file or folder until the context ends, waiting for other locks.
+
+    Raises the same errors as `try_lock`.
+    """
     import fcntl
 
     fcntl.flock(descriptor, fcntl.LOCK_EX)

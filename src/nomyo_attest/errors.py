@@ -3,7 +3,7 @@
 ::
 
     Exception
-    └── NomyoAttestError                 catch this one to catch them all
+    └── NomyoAttestError                 the base class of the others
         ├── ParseError (ValueError)      bytes are not the expected TPM structure
         │   └── UnsupportedError         valid, but of a kind that this library does not parse
         ├── EvidenceError (ValueError)   a recorded response is not well-formed evidence
@@ -71,7 +71,7 @@ class EvidenceError(NomyoAttestError, ValueError):
     """A recorded response does not contain well-formed evidence.
 
     Attributes:
-        where: path of the field in the given JSON, e.g. ``"_metadata.tpm_attestation.quote_b64"``.
+        where: path of the field in the JSON, e.g. ``"_metadata.tpm_attestation.quote_b64"``.
         expected: the value that the field must have.
         got: the value found, shortened; never a part of the completion.
     """
@@ -116,7 +116,7 @@ class PolicyError(NomyoAttestError, ValueError):
     """An appraisal policy cannot be loaded.
 
     Attributes:
-        source: the file that the policy was loaded from, or ``"policy"`` for one given as a dict.
+        source: the file that the policy was loaded from, or ``"policy"`` for a dict.
         where: place in the policy, e.g. ``"pcrs.sha256.7[0]"``; ``""`` for the policy as a whole.
         problem: what is wrong.
         hint: what to write instead.
@@ -153,10 +153,10 @@ class RefusedResponse(NamedTuple):
     """A response that was rejected when a policy was learned.
 
     Attributes:
-        name: the name that the caller gave the response.
+        name: the caller's name for the response.
         problem: why it was rejected.
         hint: what to do instead.
-        error: why its evidence cannot be read; None if it can be read and a rule rejected it.
+        error: why its evidence cannot be read; None if a rule rejected it.
     """
 
     name: str
@@ -190,7 +190,7 @@ class LedgerError(NomyoAttestError):
     Attributes:
         path: the file.
         problem: what is wrong.
-        hint: what to do.
+        hint: the next action.
     """
 
     def __init__(self, path: str, problem: str, hint: str) -> None:

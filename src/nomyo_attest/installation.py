@@ -1,4 +1,4 @@
-"""Check that this distribution is installed completely and alone; name the command that installs a missing extra.
+"""Check that the installation is complete and not overwritten; return the command that installs a missing extra.
 
 The distribution is called `nomyo-attest` and contains the packages `nomyo` and `nomyo_attest`. The package index has
 another distribution called `nomyo`, by another publisher, which contains a package `nomyo` too. Python's installers
@@ -36,12 +36,12 @@ def install_command(extra: str = "", version: str = __version__) -> str:
 
     Args:
         extra: the extra that is needed, such as ``"parquet"``; none by default.
-        version: the version to install. A development version is on no index, so it is installed from a clone.
+        version: the version to install. A development version is not on an index, so it is installed from a clone.
     """
-    wanted = f"[{extra}]" if extra else ""
+    extras = f"[{extra}]" if extra else ""
     if ".dev" in version:
-        return f"pip install {_quoted('.' + wanted)} in a clone of the repository"
-    return f"pip install {_quoted(DISTRIBUTION + wanted)}"
+        return f"pip install {_quoted('.' + extras)} in a clone of the repository"
+    return f"pip install {_quoted(DISTRIBUTION + extras)}"
 
 
 def _quoted(requirement: str) -> str:
@@ -54,7 +54,7 @@ def require_client() -> None:
 
     The package needs httpx. A distribution called `nomyo` on `sys.path` is an error even if no file was overwritten.
     """
-    version = _other_version()
+    version = _find_other_version()
     if version is not None:
         raise InstallationError(
             f"another distribution called {_OTHER} ({version}) is installed in this environment. Its files and those "
@@ -79,11 +79,12 @@ def require_own_package(package: ModuleType | None) -> None:
     """
     if getattr(package, "__version__", None) != __version__:
         raise InstallationError(
-            f"files of the package nomyo belong to another distribution or are missing; {_REPAIR}", name=_OTHER
+            f"files of the package nomyo belong to another distribution or are missing; {_REPAIR}",
+            name=_OTHER,
         )
 
 
-def _other_version() -> str | None:
+def _find_other_version() -> str | None:
     """Return the version of an installed distribution called `nomyo`; None if there is none.
 
     `importlib.metadata` could find it too, but takes longer to import than all of `nomyo`.
@@ -94,9 +95,9 @@ def _other_version() -> str | None:
         except OSError:  # a zip file, or a folder that does not exist
             continue
         for name in names:
-            stem, ending = os.path.splitext(name)  # noqa: PTH122 - pathlib would cost an import
+            stem, extension = os.path.splitext(name)  # noqa: PTH122 - pathlib would cost an import
             project, _, version = stem.partition("-")
-            if project.lower() == _OTHER and ending in (".dist-info", ".egg-info"):
+            if project.lower() == _OTHER and extension in (".dist-info", ".egg-info"):
                 return version.partition("-")[0] or "of unknown version"
     return None
 

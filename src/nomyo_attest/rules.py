@@ -44,7 +44,7 @@ class RuleFacts:
         needs: ids of the rules that must hold before this one can be evaluated. `evidence.available` and
             `evidence.form` name each other: both depend on reading the response, and each can explain the other.
         enabled_by: the policy's keys that enable the rule, because they contain the values it compares with. A policy
-            with none of them does not evaluate the rule. Empty for a rule that every policy evaluates.
+            without these keys does not evaluate the rule. Empty for a rule that every policy evaluates.
         temporary_warning: whether a policy may make it a warning only until `unsafe_warn_until`, and never ignore it.
         unique_values: whether its values differ from record to record, so that audits do not group records by them.
         style: how its values are displayed.

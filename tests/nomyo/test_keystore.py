@@ -187,7 +187,7 @@ def test_without_links_and_descriptors_the_folder_is_locked_by_its_path(
         locked.append(operation)
         flock(descriptor, operation)
 
-    monkeypatch.setattr(_files, "BY_DESCRIPTOR", False)
+    monkeypatch.setattr(_files, "HAS_DIR_FD", False)
     monkeypatch.setattr(os, "link", failing(errno.EPERM))
     monkeypatch.setattr(fcntl, "flock", locks)
     assert place(folder)
@@ -429,7 +429,7 @@ def test_what_is_not_there_is_told_as_such(folder: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("descriptors", [True, False])
 def test_a_file_is_no_folder(tmp_path: Path, descriptors: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_files, "BY_DESCRIPTOR", descriptors and _files.BY_DESCRIPTOR)
+    monkeypatch.setattr(_files, "HAS_DIR_FD", descriptors and _files.HAS_DIR_FD)
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         for use in (place, read):
@@ -459,7 +459,7 @@ def test_a_name_is_looked_for_without_following_it(folder: Path) -> None:
 
 def test_without_descriptors_and_owners_the_rest_still_holds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As on Windows, where os.rename fails for a name that is taken.
-    monkeypatch.setattr(_files, "BY_DESCRIPTOR", False)
+    monkeypatch.setattr(_files, "HAS_DIR_FD", False)
     monkeypatch.setattr(_files, "HAS_OWNERS", False)
     folder.chmod(0o777)
     assert place(folder)
@@ -482,7 +482,7 @@ def test_a_rename_that_fails_where_the_name_is_taken_will_do_without_locks(
         rename(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_files, "BY_DESCRIPTOR", False)
+        patch.setattr(_files, "HAS_DIR_FD", False)
         patch.setattr(os, "link", failing(errno.EPERM))
         patch.setattr(os, "rename", as_on_windows)
         with open_folder(folder, create=True) as opened:

@@ -232,7 +232,7 @@ def test_a_link_whose_reply_was_lost_has_succeeded(path: Path, monkeypatch: pyte
     assert names(path) == ["file"]
 
 
-@pytest.mark.skipif(not _files.BY_DESCRIPTOR, reason="needs calls relative to a folder")
+@pytest.mark.skipif(not _files.HAS_DIR_FD, reason="needs calls relative to a folder")
 def test_an_open_folder_stays_the_same_when_its_path_leads_elsewhere(tmp_path: Path) -> None:
     here, other = tmp_path / "here", tmp_path / "other"
     here.mkdir()

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final, Self
 
-from nomyo_attest._files import BY_DESCRIPTOR, HAS_OWNERS, Access, Folder, as_file, flag, owner_problem, reason
+from nomyo_attest._files import HAS_DIR_FD, HAS_OWNERS, Access, Folder, as_file, open_flag, owner_problem, reason
 from nomyo_attest.errors import NomyoAttestError
 
 STATE_FOLDER_MODE: Final = 0o700
@@ -34,7 +34,7 @@ _WAS_REPLACED: Final = "another user or process replaced the folder"
 _PRIVATE_PARENT_HINT: Final = "with --state, name a folder inside a folder that only you can write to"
 _SPACE_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CREATE_ERRORS: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.ENOSYS})
-_FOLDER_FLAGS: Final = os.O_RDONLY | flag("O_DIRECTORY") | flag("O_NOFOLLOW") | flag("O_CLOEXEC")
+_FOLDER_FLAGS: Final = os.O_RDONLY | open_flag("O_DIRECTORY") | open_flag("O_NOFOLLOW") | open_flag("O_CLOEXEC")
 
 
 class StateError(NomyoAttestError):
@@ -86,7 +86,7 @@ class StateFolder(Folder):
         with as_state_error(path):
             if path.is_symlink():
                 raise StateError(str(path), f"is a symbolic link; {_STATE_HINT}")
-            if not BY_DESCRIPTOR:
+            if not HAS_DIR_FD:
                 if not path.is_dir():
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
                 return cls(path, None, new=new)

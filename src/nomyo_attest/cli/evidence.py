@@ -11,6 +11,7 @@ from nomyo_attest.cli.errors import EXIT_NOT_AFFIRMED, EXIT_OK, EXIT_UNUSABLE, C
 from nomyo_attest.cli.files import EVIDENCE_FILE, check_inputs, check_output, refuse_multi_record, write_output
 from nomyo_attest.cli.one_record import read_one
 from nomyo_attest.cli.progress import track_items
+from nomyo_attest.installation import install_command
 
 if TYPE_CHECKING:
     import argparse
@@ -206,10 +207,10 @@ class Record:
       2  wrong usage, no TPM, an error of the TPM, or a file that cannot be written
     """
 
-    EXAMPLE = """
+    EXAMPLE = f"""
     nomyo-attest record --tcti swtpm --payload-id x --key p256 --pcrs sha256:0,7
     nomyo-attest record --payload-id "$(uuidgen)" -o response.json
-    # First: pip install '.[tpm]' in a clone of the repository
+    # First: {install_command("tpm")}
     """
 
     @staticmethod

@@ -18,8 +18,8 @@ from nomyo_attest.pytest_plugin.appraising import (
     Settings,
     check_configuration,
     is_used,
+    load_settings,
     policy_path,
-    settings_of,
 )
 from nomyo_attest.pytest_plugin.records import AttestationWarning, RecordFile, RecordItem, SkippedPaths, matches
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Appraise", "AttestationWarning"]
 
-FILES_USUAL: Final = ("*.attest.json", "*.attest.jsonl", "*.attest.ndjson")
+DEFAULT_FILES: Final = ("*.attest.json", "*.attest.jsonl", "*.attest.ndjson")
 """Default patterns of the files to collect."""
 
 
@@ -41,9 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("attestation_at", "the time (RFC 3339) of the appraisal, for policies that depend on the time")
     parser.addini(
         "attestation_files",
-        f"patterns of the files with recorded responses, as for python_files; default: {' '.join(FILES_USUAL)}",
+        f"patterns of the files with recorded responses, as for python_files; default: {' '.join(DEFAULT_FILES)}",
         type="args",
-        default=list(FILES_USUAL),
+        default=list(DEFAULT_FILES),
     )
 
 
@@ -65,13 +65,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if is_used(config):
         check_configuration(config)
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput") and policy_path(config):
-        settings_of(config)
+        load_settings(config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """If a test needs the policy and it cannot be used, raise `UsageError` before any test runs."""
     if any(isinstance(item, RecordItem) for item in session.items):
-        settings_of(session.config)
+        load_settings(session.config)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -95,7 +95,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
 @pytest.fixture(scope="session")
 def attestation_policy(pytestconfig: pytest.Config) -> AppraisalPolicy:
     """The configured appraisal policy: `attestation_policy`, or `--attestation-policy`."""
-    policy = _settings_for_a_test(pytestconfig).policy
+    policy = _load_settings_or_fail(pytestconfig).policy
     if policy is None:
         pytest.fail(NO_POLICY, pytrace=False)
     return policy
@@ -104,11 +104,11 @@ def attestation_policy(pytestconfig: pytest.Config) -> AppraisalPolicy:
 @pytest.fixture
 def appraise(pytestconfig: pytest.Config) -> Appraise:
     """Appraise a response with the configured policy: `appraise(response)`, `appraise.require(response)`."""
-    return Appraise(_settings_for_a_test(pytestconfig))
+    return Appraise(_load_settings_or_fail(pytestconfig))
 
 
-def _settings_for_a_test(config: pytest.Config) -> Settings:
+def _load_settings_or_fail(config: pytest.Config) -> Settings:
     try:
-        return settings_of(config)
+        return load_settings(config)
     except pytest.UsageError as error:
         pytest.fail(str(error), pytrace=False)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nomyo_attest.policy import AppraisalPolicy
 
 NO_POLICY: Final = (
-    "no policy is configured; write attestation_policy = policy.toml in the configuration of pytest, or give "
+    "no policy is configured; write attestation_policy = policy.toml in the configuration of pytest, or pass "
     "--attestation-policy policy.toml"
 )
 
@@ -38,21 +38,21 @@ _LOCATIONS: Final[tuple[Callable[[Path], Path], ...]] = (lambda path: Path(os.pa
 """Functions that return the absolute location of a path: without and with resolving symbolic links."""
 
 _SETTINGS: Final = pytest.StashKey[Settings]()
-_USED: Final = pytest.StashKey[bool]()
+_IS_USED: Final = pytest.StashKey[bool]()
 
 
-def settings_of(config: pytest.Config) -> Settings:
-    """Return the settings, which are read once. Raises `UsageError`."""
+def load_settings(config: pytest.Config) -> Settings:
+    """Return the settings, read from the configuration on the first call. Raises `UsageError`."""
     if _SETTINGS not in config.stash:
         check_configuration(config)
         path = policy_path(config)
-        config.stash[_SETTINGS] = Settings(_load(path) if path else None, path, _time(config))
+        config.stash[_SETTINGS] = Settings(_load(path) if path else None, path, _read_time(config))
     return config.stash[_SETTINGS]
 
 
 def check_configuration(config: pytest.Config) -> None:
-    """Raise `UsageError` for a configuration file that is neither named on the command line, nor in the folder in which
-    pytest was started or above it.
+    """Raise `UsageError` for a configuration file from an unexpected place. Accepted are a file that the command line
+    names, and one in the folder in which pytest was started or above it.
 
     pytest reads the configuration from the folder that it collects. If that folder contains evidence, anyone who adds
     evidence could choose the policy.
@@ -65,7 +65,7 @@ def check_configuration(config: pytest.Config) -> None:
 
         raise pytest.UsageError(
             f"attestation: the configuration file {sanitize(str(path))} "
-            f"is not in the folder in which pytest was started, "
+            f"is neither in the folder in which pytest was started "
             f"nor above it, so it may have come with the evidence; hint: name the configuration file to use: "
             f"pytest -c pytest.ini {' '.join(sanitize(str(argument)) for argument in config.args[:1])}"
         )
@@ -79,12 +79,12 @@ def _names_configuration(config: pytest.Config) -> bool:
 
 def is_used(config: pytest.Config) -> bool:
     """Whether attestation is configured: for this run, or in the folder in which pytest was started."""
-    if _USED not in config.stash:
-        config.stash[_USED] = _find_use(config)
-    return config.stash[_USED]
+    if _IS_USED not in config.stash:
+        config.stash[_IS_USED] = _detect_use(config)
+    return config.stash[_IS_USED]
 
 
-def _find_use(config: pytest.Config) -> bool:
+def _detect_use(config: pytest.Config) -> bool:
     if policy_path(config) or config.getoption("attestation_at") or config.getini("attestation_at"):
         return True
     for name in ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg"):
@@ -126,7 +126,7 @@ def _load(path: Path) -> AppraisalPolicy:
         raise pytest.UsageError(f"attestation policy: {sanitize(str(path))}: cannot be read: {reason}") from None
 
 
-def _time(config: pytest.Config) -> datetime | None:
+def _read_time(config: pytest.Config) -> datetime | None:
     given: str | None = config.getoption("attestation_at")
     if given == "":
         raise pytest.UsageError("--attestation-at: expected a time, got an empty string; write 2026-11-30T00:00:00Z")
@@ -171,13 +171,13 @@ def appraise_record(text: bytes, policy: AppraisalPolicy, at: datetime | None, p
     try:
         evidence, payload_id = read_one_record(text)
     except MisplacedEvidenceError as error:
-        raise RefusedError("the evidence is not at the top level", f"{place}: {sanitized(str(error))}") from None
+        raise RefusedError("the evidence is not at the top level", f"{place}: {sanitize_text(str(error))}") from None
     except RepairError as error:
-        raise RefusedError("the evidence cannot be read", f"{place}: {sanitized(str(error))}") from None
+        raise RefusedError("the evidence cannot be read", f"{place}: {sanitize_text(str(error))}") from None
     return appraise(evidence, policy, payload_id=payload_id, now=at)
 
 
-def explanation(
+def explain_result(
     place: str, result: AttestationResult, policy: AppraisalPolicy, *, verbose: bool = False
 ) -> tuple[str, str]:
     """Explain why a result is not affirming: in one line, and in full with expected and actual values.
@@ -192,7 +192,7 @@ def explanation(
     because = [f"{finding.rule}: {excerpt(finding.message)}" for finding in findings]
     style = TextStyle(verbose=verbose)
     body = body_text(result, policy, style)
-    brief = sanitized(f"{result.verdict.value}: {'; '.join(because)}")
+    brief = sanitize_text(f"{result.verdict.value}: {'; '.join(because)}")
     return brief, escape_commands(head_text(place, result, style) + (f"\n\n{body}" if body else ""))
 
 
@@ -231,7 +231,7 @@ class Appraise:
         policy = self._policy(policy)
         result = self(response, policy=policy, payload_id=payload_id, nonce=nonce, now=now)
         if result.verdict.value not in ("affirming", "warning"):
-            pytest.fail(explanation("response", result, policy)[1], pytrace=False)
+            pytest.fail(explain_result("response", result, policy)[1], pytrace=False)
         return result
 
     def _policy(self, given: AppraisalPolicy | None) -> AppraisalPolicy:
@@ -241,7 +241,7 @@ class Appraise:
         return policy
 
 
-def sanitized(text: str) -> str:
+def sanitize_text(text: str) -> str:
     """Escape characters that must not be printed on a terminal."""
     from nomyo_attest.report.formatting import sanitize
 

@@ -19,9 +19,9 @@ from nomyo_attest.pytest_plugin.appraising import (
     NO_POLICY,
     RefusedError,
     appraise_record,
-    explanation,
-    sanitized,
-    settings_of,
+    explain_result,
+    load_settings,
+    sanitize_text,
     shares_folder,
 )
 
@@ -32,13 +32,13 @@ COMPRESSIONS: Final = (".gz", ".zst", ".bz2", ".xz", ".zip")
 """Extensions of compressed files; their records are not read, and one test fails with that reason."""
 
 _BLOCK: Final = 256 * 1024
-"""Bytes read at once to recognize a file's content."""
+"""The number of bytes read at once to recognize a file's content."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-"""Payload ids that are used as test names: these can be typed and displayed in every terminal and shell."""
+"""The payload ids that are used as test names: every terminal and shell can display and accept them."""
 
 
-class Found(NamedTuple):
+class RecordLocation(NamedTuple):
     """A record in a file.
 
     Attributes:
@@ -56,7 +56,7 @@ class Found(NamedTuple):
 
 
 class UnreadableError(Exception):
-    """A file has no readable record; the message is the reason."""
+    """A file contains no readable record; the message is the reason."""
 
 
 def matches(path: Path, patterns: Sequence[str]) -> bool:
@@ -68,10 +68,10 @@ def matches(path: Path, patterns: Sequence[str]) -> bool:
     """
     for pattern in patterns:
         text = (path.as_posix() if "/" in pattern else path.name).lower()
-        wanted = (f"*/{pattern.removeprefix('./')}" if "/" in pattern else pattern).lower()
+        expected = (f"*/{pattern.removeprefix('./')}" if "/" in pattern else pattern).lower()
         compression = Path(text).suffix
-        if fnmatchcase(text, wanted) or (
-            compression in COMPRESSIONS and fnmatchcase(text.removesuffix(compression), wanted)
+        if fnmatchcase(text, expected) or (
+            compression in COMPRESSIONS and fnmatchcase(text.removesuffix(compression), expected)
         ):
             return True
     return False
@@ -79,42 +79,42 @@ def matches(path: Path, patterns: Sequence[str]) -> bool:
 
 def count_matching(folder: Path, patterns: Sequence[str]) -> int:
     """Count the files in a folder and below it that match the patterns; links to folders are not followed."""
-    endings = tuple({*COMPRESSIONS, *(Path(pattern.lower()).suffix for pattern in patterns)})
-    literal = all(ending and not {"*", "?", "[", "]"}.intersection(ending) for ending in endings)
+    extensions = tuple({*COMPRESSIONS, *(Path(pattern.lower()).suffix for pattern in patterns)})
+    literal = all(extension and not {"*", "?", "[", "]"}.intersection(extension) for extension in extensions)
     return sum(
         matches(Path(path, name), patterns)
         for path, _, names in os.walk(folder)
         for name in names
         if not literal
-        or name.lower().endswith(endings)  # fast path: a virtual environment has tens of thousands of other files
+        or name.lower().endswith(extensions)  # fast path: a virtual environment has tens of thousands of other files
     )
 
 
-def find_records(path: Path) -> list[Found]:
+def find_records(path: Path) -> list[RecordLocation]:
     """Return every record of a file: the whole file, or one record per line.
 
     Raises:
         UnreadableError: the file cannot be read, is compressed, has no record, or does not match its extension.
     """
-    with _opened(path) as file:
+    with _open_records(path) as file:
         if problem := _content_problem(file, lines=has_lines(path)):
             raise UnreadableError(problem)
         file.seek(0)
-        found = list(_named(_lines(file) if has_lines(path) else _whole(file)))
+        found = list(_name_records(_read_lines(file) if has_lines(path) else _read_whole_file(file)))
     if not found:
         raise UnreadableError("contains no record")
     return found
 
 
-def read_record(path: Path, record: Found) -> bytes:
+def read_record(path: Path, record: RecordLocation) -> bytes:
     """Read the text of a record. Raises `UnreadableError`."""
-    with _opened(path) as file:
+    with _open_records(path) as file:
         file.seek(record.offset)
         return file.read(record.size)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _open_records(path: Path) -> Iterator[BinaryIO]:
     """Open a file with records. Raises `UnreadableError`, also for a pipe, without waiting for its writer."""
     if path.suffix.lower() in COMPRESSIONS:
         raise UnreadableError("is compressed; hint: decompress it, or use nomyo-attest audit")
@@ -122,7 +122,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         if is_virtual_environment(path):
             raise UnreadableError(
                 "contains recorded responses that pytest skips, because pyvenv.cfg or conda-meta marks the folder as a "
-                "virtual environment; hint: remove that file, or give --collect-in-virtualenv"
+                "virtual environment; hint: remove that file, or pass --collect-in-virtualenv"
             )
         if not stat.S_ISREG(path.stat().st_mode):
             raise UnreadableError("is not a regular file")
@@ -149,27 +149,27 @@ def has_lines(path: Path) -> bool:
 
 
 def _content_problem(file: BinaryIO, *, lines: bool) -> str:
-    """Return why no record can be read, in the words of an audit; empty if no problem was found."""
+    """Return why no record can be read, worded as in an audit; empty if no problem was found."""
     from nomyo_attest.evidence.content import can_classify_lines, lines_problem, one_record_problem
     from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 
     if not lines:
         return one_record_problem(file.read(RECORD_BYTES_MAX + 1))
-    head, ended = b"", False
-    while not (ended or can_classify_lines(head)):
+    head, at_end = b"", False
+    while not (at_end or can_classify_lines(head)):
         block = file.read(_BLOCK)
-        head, ended = head + block, not block
-    return lines_problem(head, complete=ended, by_extension=False)
+        head, at_end = head + block, not block
+    return lines_problem(head, complete=at_end, by_extension=False)
 
 
-def _whole(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+def _read_whole_file(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
     """Yield the only record of a file: its line, offset and text."""
     from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 
     yield 1, 0, file.read(RECORD_BYTES_MAX + 1)
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+def _read_lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
     """Yield each non-blank line: its number, its offset, and its text, cut at the maximum size of a response."""
     from nomyo_attest.evidence.strict_json import RECORD_BYTES_MAX
 
@@ -183,7 +183,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
         offset += size
 
 
-def _named(records: Iterator[tuple[int, int, bytes]]) -> Iterator[Found]:
+def _name_records(records: Iterator[tuple[int, int, bytes]]) -> Iterator[RecordLocation]:
     """Yield each record with a unique name: its payload id if that is a valid name, or its line, or both."""
     seen: set[str] = set()
     for line, offset, text in records:
@@ -191,7 +191,7 @@ def _named(records: Iterator[tuple[int, int, bytes]]) -> Iterator[Found]:
         while name in seen:  # a payload id may equal a generated name
             name = f"{name}-line-{line}"
         seen.add(name)
-        yield Found(name, line, offset, len(text))
+        yield RecordLocation(name, line, offset, len(text))
 
 
 def _payload_id(text: bytes) -> str:
@@ -226,20 +226,20 @@ class RecordFile(pytest.File):
     """A file with one recorded response, or with one on each line."""
 
     @classmethod
-    def from_parent(cls, parent: Any, *, path: Path | None = None, **more: Any) -> Self:
+    def from_parent(cls, parent: Any, *, path: Path | None = None, **options: Any) -> Self:
         """Create a collector with sanitized name and id: pytest prints them, and file names may contain anything."""
-        collector: Self = super().from_parent(parent, path=path, **more)
-        name, nodeid = (sanitized(text).replace("::", "\\x3a:") for text in (collector.name, collector.nodeid))
+        collector: Self = super().from_parent(parent, path=path, **options)
+        name, nodeid = (sanitize_text(text).replace("::", "\\x3a:") for text in (collector.name, collector.nodeid))
         if (name, nodeid) == (collector.name, collector.nodeid):
             return collector
-        return super().from_parent(parent, path=path, name=name, nodeid=nodeid, **more)
+        return super().from_parent(parent, path=path, name=name, nodeid=nodeid, **options)
 
     def collect(self) -> Iterator[RecordItem]:
         """Yield one test per record; if no record can be read, yield one test that fails with the reason."""
         try:
             found = find_records(self.path)
         except UnreadableError as error:
-            found = [Found("record", 1, 0, 0, str(error))]
+            found = [RecordLocation("record", 1, 0, 0, str(error))]
         for record in found:
             yield RecordItem.from_parent(self, name=record.name, found=record)
 
@@ -247,15 +247,15 @@ class RecordFile(pytest.File):
 class RecordItem(pytest.Item):
     """One recorded response. Its test passes if the policy affirms its evidence, or softens the failed rules."""
 
-    def __init__(self, *, found: Found, **more: Any) -> None:
-        super().__init__(**more)
+    def __init__(self, *, found: RecordLocation, **options: Any) -> None:
+        super().__init__(**options)
         self.found = found
 
     def runtest(self) -> None:
         """Appraise the record. Raises `RefusedError`."""
         from nomyo_attest.report.formatting import sanitize
 
-        settings = settings_of(self.config)
+        settings = load_settings(self.config)
         if settings.policy is None or settings.path is None:
             raise RefusedError("no policy is configured", f"{self._place}: {NO_POLICY}")
         if shares_folder(settings.path, self.path):
@@ -266,7 +266,7 @@ class RecordItem(pytest.Item):
                 "\nhint: keep the policy outside folders with evidence, as anyone who adds evidence could replace it",
             )
         result = appraise_record(self._text(), settings.policy, settings.at, self._place)
-        brief, text = explanation(self._place, result, settings.policy, verbose=self.config.getoption("verbose") > 1)
+        brief, text = explain_result(self._place, result, settings.policy, verbose=self.config.getoption("verbose") > 1)
         if result.verdict.value == "warning":
             self.add_report_section("call", "attestation", text)
             self._warn(f"{self._place}: {brief}")
@@ -290,19 +290,19 @@ class RecordItem(pytest.Item):
     def _warn(self, text: str) -> None:
         warn(self, text)
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *more: Any) -> Any:
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
         """Return the findings, with the record's place and no traceback; summaries show only the reason."""
         if not isinstance(excinfo.value, RefusedError):
-            return super().repr_failure(excinfo, *more)
+            return super().repr_failure(excinfo, *args)
         shown = excinfo.getrepr(style="value")
         if shown.reprcrash is not None:
-            shown.reprcrash.path, shown.reprcrash.lineno = sanitized(str(self.path)), self.found.line
+            shown.reprcrash.path, shown.reprcrash.lineno = sanitize_text(str(self.path)), self.found.line
             shown.reprcrash.message = excinfo.value.brief
         return shown
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Return the file, line and name of the test."""
-        return Path(sanitized(str(self.path))), self.found.line - 1, self.name
+        return Path(sanitize_text(str(self.path))), self.found.line - 1, self.name
 
 
 def warn(node: pytest.Item | pytest.Collector, text: str) -> None:
@@ -368,6 +368,6 @@ class SkippedPaths:
             files = "a file" if count == 1 else f"{count} files"
             warn(
                 self._folder,
-                f"{sanitized(str(path))}: {files} with recorded responses not collected, as pytest skips this folder; "
+                f"{sanitize_text(str(path))}: {files} with recorded responses not collected: pytest skips this folder; "
                 "name it on the command line, or change norecursedirs",
             )

@@ -54,6 +54,9 @@ class SoftAIK:
 
     def _check_aik(self) -> None:
         """Raise `ForgeError` if the fields do not describe a key."""
+        if not self._is_rsa() and self.key not in keys.curve_names():
+            choices = f"rsa and a size in bits, such as rsa2048, or one of {', '.join(keys.curve_names())}"
+            raise ForgeError("key", choices, repr(self.key))
         hashes = tuple(writer.HASHES)
         schemes = ("rsassa", "rsapss") if self._is_rsa() else ("ecdsa",)
         allowed: dict[str, tuple[Any, ...]] = {

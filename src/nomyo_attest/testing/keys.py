@@ -306,6 +306,11 @@ def _rfc6979(order: int, scalar: int, shortened: int, hash_name: str, extra: byt
         value = mac(key, value)
 
 
+def curve_names() -> tuple[str, ...]:
+    """Return the curves of `ecc_key`."""
+    return tuple(_CURVES)
+
+
 def coordinate_size(curve: str) -> int:
     """Return the size of a coordinate on a curve, and of each number of a signature, in bytes."""
     return _CURVES[curve][2]

@@ -189,7 +189,9 @@ def hostile(folder: pytest.Pytester) -> pytest.Pytester:
     return folder
 
 
-REFUSED = "ERROR: attestation: the configuration file *recorded/pytest.ini is not in the folder in which pytest was *"
+REFUSED = (
+    "ERROR: attestation: the configuration file *recorded/pytest.ini is neither in the folder in which pytest was *"
+)
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "2"), ("--collect-only",)])

@@ -175,6 +175,7 @@ def test_a_replaced_forge_begins_without_the_changes() -> None:
         ("short_number", "q"),
         ("hierarchy", "lockout"),
         ("selection", "sha256"),
+        ("key", "rsa"),
     ],
 )
 def test_a_forge_that_could_make_nothing_is_refused_by_the_field(field: str, value: str) -> None:
@@ -190,6 +191,11 @@ def test_keys_that_cannot_be_are_refused() -> None:
     for forge in (Forge(key="rsa"), Forge(key="p999"), Forge(key="rsa100"), Forge(key="rsa3072", roca=True)):
         with pytest.raises(ForgeError):
             forge.build()
+
+
+def test_the_error_of_an_unknown_key_lists_rsa_and_the_curves() -> None:
+    with pytest.raises(ForgeError, match="such as rsa2048, or one of p192, p224, p256, p384, p521, got 'rsa'"):
+        Forge(key="rsa").build()
 
 
 def test_a_stage_that_is_none_is_refused() -> None:
