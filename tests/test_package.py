@@ -106,8 +106,9 @@ def test_the_base_installation_is_the_verifier_and_each_extra_adds_its_part() ->
         "rich",
     }
     assert needed["client"] == {"httpx"}
-    assert needed["client"] < needed["router"]  # the build backend resolves nomyo-attest[client]
-    assert set(needed) == {"", "client", "parquet", "router", "socks", "spark", "tpm"}
+    # The build backend resolves nomyo-attest[client].
+    assert needed["client"] < needed["proxy"] < needed["router"]
+    assert set(needed) == {"", "client", "parquet", "proxy", "router", "socks", "spark", "tpm"}
 
 
 def test_the_metadata_is_that_of_the_project(project: dict[str, object]) -> None:

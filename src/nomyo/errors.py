@@ -191,10 +191,13 @@ class SecurityError(NomyoError):
         code: the kind of error: one of this module's constants.
         evidence_log: where the evidence of a decrypted but refused response is stored, as in `_metadata`; None if there
             is no ledger, or the response could not be decrypted.
+        server_key: fingerprint, ``"sha256/…"``, of the key to which the request of a refused response was encrypted;
+            None if no response was refused.
     """
 
     code: str = ""
     evidence_log: dict[str, Any] | None = None
+    server_key: str | None = None
 
     def __init__(self, message: str = "", code: str = "") -> None:
         self.code = code or self.code

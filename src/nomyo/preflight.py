@@ -129,6 +129,7 @@ class Admissions:
         )
         error.code, error.prompt_sent = HELD, False
         error.payload_id, error.evidence_log = refused.error.payload_id, refused.error.evidence_log
+        error.server_key = refused.error.server_key
         raise error
 
     async def fresh(

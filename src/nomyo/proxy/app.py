@@ -21,6 +21,7 @@ from nomyo.dropin.translate import HTTPResponse, Plan
 from nomyo.errors import InternalError
 from nomyo.proxy import checks
 from nomyo.proxy.options import ProxyOptions
+from nomyo.proxy.results import Results
 from nomyo.serving.access_log import AccessLog, LogSettings, add_remark
 from nomyo.serving.requests import (
     BodyTooLargeError,
@@ -36,6 +37,7 @@ logger = logging.getLogger("nomyo.proxy")
 COMPLETIONS_PATH: Final = "/v1/chat/completions"
 MODELS_PATH: Final = "/v1/models"
 HEALTH_PATH: Final = "/health"
+RESULTS_PATH: Final = "/attestation"
 
 _ACCESS: Final = LogSettings(logger, (HEALTH_PATH,))
 
@@ -60,6 +62,7 @@ class Proxy:
 
     def __init__(self, client: SecureChatCompletion, options: ProxyOptions, port: int) -> None:
         self._client, self._options, self._port = client, options, port
+        self._results = Results()
         self.draining = False
         self.out_of_time = asyncio.Event()
 
@@ -123,7 +126,16 @@ class Proxy:
             return await self._serve_completion(request)
         if request.method == "GET" and (path == MODELS_PATH or path.startswith(f"{MODELS_PATH}/")):
             return _as_response(request, translate.list_models(path, self._options.models))
+        if request.method == "GET" and (path == RESULTS_PATH or path.startswith(f"{RESULTS_PATH}/")):
+            return self._serve_results(request, path.removeprefix(RESULTS_PATH).removeprefix("/"))
         return _refusal(request, NOT_ENCRYPTED)
+
+    def _serve_results(self, request: Request, payload_id: str) -> Response:
+        """List the results, or return that of one payload id."""
+        document = self._results.find(payload_id) if payload_id else self._results.list()
+        if document is None:
+            return _refusal(request, checks.NO_RESULT)
+        return JSONResponse(document, headers=translate.NO_RETRY)
 
     async def _serve_completion(self, request: Request) -> ASGIApp:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -148,14 +160,18 @@ class Proxy:
     async def complete(self, plan: Plan, bearer: str) -> object:
         """Send a request. Returns the completion, or the exception, which may be of any class."""
         forwards = self._client.api_key is None and self._options.token is None
+        api_key = bearer if forwards and bearer else None
+        outcome: object
         try:
-            return await self._client.complete(
-                plan.payload,
-                api_key=bearer if forwards and bearer else None,
-                security_tier=plan.tier or self._options.tier,
+            outcome = await self._client.complete(
+                plan.payload, api_key=api_key, security_tier=plan.tier or self._options.tier
             )
         except Exception as error:  # noqa: BLE001 - every outcome is a response
-            return error
+            outcome = error
+        keys = [key for key in (api_key, self._client.api_key) if key is not None]
+        size = strict_json.size_hint([plan.payload, outcome])
+        await _in_thread_if_long(size, self._results.record, plan.payload, outcome, keys)
+        return outcome
 
     @property
     def keepalive(self) -> float:
