@@ -14,15 +14,9 @@ from typing import Any, Final
 import msgspec
 
 from nomyo_attest.audit.cause_counts import Position
+from nomyo_attest.audit.place import Place
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import (
-    BOOTS_LISTED,
-    CAUSE_GROUPS_LISTED,
-    Boot,
-    CauseFinding,
-    CauseGroup,
-    Place,
-)
+from nomyo_attest.audit.summary import BOOTS_LISTED, CAUSE_GROUPS_LISTED, Boot, CauseFinding, CauseGroup
 
 BOOT_SECONDS: Final = 10
 """Maximum difference between consecutive records of a boot, when they are sorted by `processed_at` minus clock.

@@ -15,13 +15,14 @@ from typing import Any, Final, NamedTuple, Self
 import msgspec
 
 from nomyo_attest._version import __version__
+from nomyo_attest.audit.cross_record.model import CrossRecordFinding
 from nomyo_attest.audit.pool import Pool
 from nomyo_attest.audit.row import VERDICTS, Row
 from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
 from nomyo_attest.audit.sources.source import display
 from nomyo_attest.audit.state import State, StateDamagedError, is_caused_by_damage
 from nomyo_attest.audit.store import StoreError
-from nomyo_attest.audit.summary import CrossRecordFinding, Run, Summary
+from nomyo_attest.audit.summary import Run, Summary
 from nomyo_attest.audit.worker import WorkOrder
 from nomyo_attest.policy.model import AppraisalPolicy
 

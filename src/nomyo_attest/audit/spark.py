@@ -22,13 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from nomyo_attest.audit.cross_record.findings import Coverage, QueryRow, findings_of, outcome_of, remark_of
-from nomyo_attest.audit.cross_record.rules import (
-    QUERY_COLUMNS,
-    CrossRecordRule,
-    evaluated_rules,
-    find_cross_record_rule,
-)
-from nomyo_attest.audit.summary import CrossRecordFinding
+from nomyo_attest.audit.cross_record.model import CrossRecordFinding
+from nomyo_attest.audit.cross_record.queries import QUERY_COLUMNS
+from nomyo_attest.audit.cross_record.rules import CrossRecordRule, evaluated_rules, find_cross_record_rule
 from nomyo_attest.installation import install_command
 from nomyo_attest.policy.model import AppraisalPolicy
 

@@ -8,23 +8,16 @@ from itertools import chain
 from typing import Final
 
 from nomyo_attest.audit.cause_groups import cause_groups_of
+from nomyo_attest.audit.cross_record.affected import affected_of
 from nomyo_attest.audit.cross_record.findings import QueryRow, findings_of, outcome_of, remark_of
-from nomyo_attest.audit.cross_record.rules import QUERY_COLUMNS, evaluated_rules
+from nomyo_attest.audit.cross_record.model import NOT_EVALUATED, CrossRecordFinding, CrossRecordRuleSummary
+from nomyo_attest.audit.cross_record.queries import QUERY_COLUMNS
+from nomyo_attest.audit.cross_record.rules import evaluated_rules
 from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.status import EXIT_NOT_AFFIRMED, EXIT_OK, EXIT_UNUSABLE
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import (
-    CROSS_RECORD_LISTED,
-    NOT_EVALUATED,
-    Counts,
-    CrossRecordFinding,
-    CrossRecordRuleSummary,
-    Policy,
-    Released,
-    Run,
-    Summary,
-)
+from nomyo_attest.audit.summary import CROSS_RECORD_LISTED, Counts, Policy, Released, Run, Summary
 from nomyo_attest.audit.timeline import profiles_of, timeline_of
 from nomyo_attest.audit.totals import (
     SourceOrder,
@@ -93,6 +86,10 @@ def summarize(
     order = SourceOrder(store)
     stored = StoredRecords(store, order)
     cross_record, cross_record_rules = _run_cross_record_rules(stored, max_gap, on_finding)
+    with_findings = {rule.rule for rule in cross_record_rules if rule.findings}
+    affected = affected_of(
+        store, stored, (rule for rule in evaluated_rules(max_gap) if rule.id in with_findings), cross_record
+    )
     evidence = has_evidence(store)
     for rule in cross_record_rules:
         rule.accepted = _is_accepted(
@@ -165,6 +162,7 @@ def summarize(
         status_reason=reason,
         cause_groups=cause_groups,
         cause_groups_total=cause_groups_total,
+        affected=affected,
     )
 
 

@@ -6,6 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
+from nomyo_attest.audit.cross_record.model import Affected, CrossRecordFinding, CrossRecordRuleSummary
+from nomyo_attest.audit.place import Place
+
 SUMMARY_FORMAT: Final = "nomyo-attest-audit/1"
 
 # Maximum number of entries that a summary lists. Its totals count all entries.
@@ -28,20 +31,6 @@ OUTCOMES: Final = (FAIL, UNDECIDED, CONSEQUENCE)
 """The outcomes of a rule that does not pass for a record: it fails, it is undecided independently of other rules, or it
 is undecided as a consequence of another finding of the same record.
 """
-
-HELD: Final = "held"
-FOUND: Final = "found"
-NOT_EVALUATED: Final = "not_evaluated"
-CROSS_RECORD_OUTCOMES: Final = (HELD, FOUND, NOT_EVALUATED)
-"""The outcomes of a cross-record check. `NOT_EVALUATED` never counts as `HELD`."""
-
-
-class Place(msgspec.Struct, frozen=True):
-    """The source and line of a record, and its time by the server's clock (seconds since 1970; None if missing)."""
-
-    source: str
-    line: int
-    processed_at: int | None = None
 
 
 class Counts(msgspec.Struct, kw_only=True):
@@ -145,39 +134,6 @@ class RulePlace(msgspec.Struct, kw_only=True):
     message: str
 
 
-class CrossRecordFinding(msgspec.Struct, kw_only=True):
-    """A finding across records.
-
-    Attributes:
-        rule: id of the cross-record rule, such as ``"duplicate.quote"``.
-        key: the value that the records share: the SHA-256 of a quote, a payload id, or a Name. For a gap, its times.
-        records: number of records.
-        first, last: the first and the last of these records.
-        places: the first few records.
-        message: the facts in a sentence.
-        detail: for a duplicate, whether a second value of the records is ``"same"`` or ``"different"``; for a value
-            that goes back, its name: ``"clock"``, ``"reset_count"`` or ``"restart_count"``.
-        high, low: for a value that goes back, the largest earlier value, and the value of the first record.
-    """
-
-    rule: str
-    key: str
-    records: int
-    first: Place
-    last: Place
-    places: list[Place]
-    message: str
-    detail: str = ""
-    high: int | None = None
-    low: int | None = None
-
-    @property
-    def may_be_copies(self) -> bool:
-        """Whether the records may be copies of one response: neither the second value nor `processed_at` differs."""
-        first, last = self.first.processed_at, self.last.processed_at
-        return self.detail == "same" and first is not None and first == last
-
-
 class CauseFinding(msgspec.Struct, kw_only=True):
     """A rule that does not hold for the records of a group, with the values and the message of the first record.
 
@@ -242,32 +198,6 @@ class CauseGroup(msgspec.Struct, kw_only=True):
     machines_inferred: int
     pinned_aiks: int
     without_boot: int
-
-
-class CrossRecordRuleSummary(msgspec.Struct, kw_only=True):
-    """One cross-record rule.
-
-    Attributes:
-        rule, question, remediation: see `CrossRecordRule`.
-        findings, records: number of findings, and of all records in them.
-        outcome: one of `CROSS_RECORD_OUTCOMES`.
-        appraised, usable, undated, compared: see `Coverage`; `appraised` is its `records`.
-        remark: which records were not compared, and why; empty if all records were compared.
-        accepted: whether an option or the policy accepts that the rule was not evaluated.
-    """
-
-    rule: str
-    question: str
-    remediation: str
-    findings: int
-    records: int
-    outcome: str = NOT_EVALUATED
-    appraised: int = 0
-    usable: int = 0
-    undated: int = 0
-    compared: int = 0
-    remark: str = ""
-    accepted: bool = False
 
 
 class Profile(msgspec.Struct, kw_only=True):
@@ -397,3 +327,5 @@ class Summary(msgspec.Struct, kw_only=True):
     cause_groups: list[CauseGroup] = []
     """Records that are not affirmed, grouped by cause; only the largest groups."""
     cause_groups_total: int = 0
+    affected: Affected | None = None
+    """None in a summary of a version that did not count these records."""

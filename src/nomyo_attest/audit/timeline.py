@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from nomyo_attest.audit.cross_record.stored import StoredRecords
+from nomyo_attest.audit.place import Place
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import (
@@ -22,7 +23,6 @@ from nomyo_attest.audit.summary import (
     Bucket,
     Counts,
     Gap,
-    Place,
     Profile,
 )
 from nomyo_attest.audit.totals import SourceOrder

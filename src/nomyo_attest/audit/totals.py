@@ -10,6 +10,7 @@ import msgspec
 
 from nomyo_attest.appraisal.rules import RULES, find_rule
 from nomyo_attest.audit.chunk import LINES_LISTED
+from nomyo_attest.audit.place import Place
 from nomyo_attest.audit.row import PASSING, UNREADABLE, VERDICTS, truncate_value
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import (
@@ -20,7 +21,6 @@ from nomyo_attest.audit.summary import (
     SOURCES_LISTED,
     TIERS_LISTED,
     Counts,
-    Place,
     Released,
     RulePlace,
     RuleSummary,

@@ -16,8 +16,9 @@ from nomyo_attest.report.formatting import sanitize_json, source_name
 if TYPE_CHECKING:
     import argparse
 
+    from nomyo_attest.audit.cross_record.model import CrossRecordFinding
     from nomyo_attest.audit.run import Audit
-    from nomyo_attest.audit.summary import CrossRecordFinding, Summary
+    from nomyo_attest.audit.summary import Summary
     from nomyo_attest.cli.audit_options import AuditSettings, Reports
 
 

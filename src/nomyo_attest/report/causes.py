@@ -9,17 +9,10 @@ import re
 from typing import Any, Final, NamedTuple
 
 from nomyo_attest.appraisal.rules import RULES, Rule, find_rule
+from nomyo_attest.audit.cross_record.model import CrossRecordFinding, CrossRecordRuleSummary
+from nomyo_attest.audit.place import Place
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.summary import (
-    CONSEQUENCE,
-    FAIL,
-    Counts,
-    CrossRecordFinding,
-    CrossRecordRuleSummary,
-    Place,
-    Released,
-    Summary,
-)
+from nomyo_attest.audit.summary import CONSEQUENCE, FAIL, Counts, Released, Summary
 from nomyo_attest.report.explain import value_text
 from nomyo_attest.report.formatting import (
     Digests,

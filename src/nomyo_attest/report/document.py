@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Protocol, TypeAlias, TypeVar
 
-from nomyo_attest.audit.summary import Place
+from nomyo_attest.audit.place import Place
 from nomyo_attest.report.formatting import EXCERPT_MAX, NAME_MAX, count, number, sentence
 
 VERDICT_SYMBOLS: Final = {"affirming": "✓", "warning": "!", "contraindicated": "✗", "none": "?", "unreadable": "∅"}

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, Counts, SourceSummary, Summary
+from nomyo_attest.audit.cross_record.model import FOUND, HELD, NOT_EVALUATED
+from nomyo_attest.audit.summary import Counts, SourceSummary, Summary
 from nomyo_attest.report.causes import (
     RELEASED_NOT_AFFIRMED,
     REMEDIATION_RELEASED,

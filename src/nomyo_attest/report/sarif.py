@@ -14,8 +14,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from nomyo_attest.appraisal.rules import RULES, Rule
+from nomyo_attest.audit.cross_record.model import NOT_EVALUATED
 from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES, CrossRecordRule
-from nomyo_attest.audit.summary import NOT_EVALUATED, Summary
+from nomyo_attest.audit.summary import Summary
 from nomyo_attest.report.causes import (
     REMEDIATION_UNREADABLE,
     WHY_UNREADABLE,

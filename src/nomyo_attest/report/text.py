@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from nomyo_attest.audit.summary import Place, Summary
+from nomyo_attest.audit.place import Place
+from nomyo_attest.audit.summary import Summary
 from nomyo_attest.report.causes import place_and_time
 from nomyo_attest.report.document import (
     Aik,

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import nomyo_attest as na
 from nomyo_attest.audit.chunk import COUNTERS_PER_SOURCE, ChunkResult, Fact, SourceEnd, Tally
+from nomyo_attest.audit.cross_record.model import CrossRecordFinding
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summarize import summarize
-from nomyo_attest.audit.summary import CrossRecordFinding, Run, Summary
+from nomyo_attest.audit.summary import Run, Summary
 
 NOTHING: Final = Fact(
     source=0, line=1, payload_id=None, verdict=0, processed_at=None, recorded_at=None, security_tier=None,

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from nomyo_attest.audit import cause_groups
 from nomyo_attest.audit.cause_counts import CauseCounts
+from nomyo_attest.audit.place import Place
 from nomyo_attest.audit.row import Row, RowFinding
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import BOOTS_LISTED, CAUSE_GROUPS_LISTED, CauseGroup, Place
+from nomyo_attest.audit.summary import BOOTS_LISTED, CAUSE_GROUPS_LISTED, CauseGroup
 from tests.nomyo_attest.audit.stores import result
 
 PINNED = "000b" + "11" * 32

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from nomyo_attest.audit import summary as limits
 from nomyo_attest.audit import totals
 from nomyo_attest.audit.chunk import Fact
+from nomyo_attest.audit.place import Place
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summarize import FAIL_ON, FAIL_ON_DEFAULT, status_of
-from nomyo_attest.audit.summary import Counts, Place, Released
+from nomyo_attest.audit.summary import Counts, Released
 from tests.nomyo_attest.audit.stores import (
     NOTHING,
     POLICY,

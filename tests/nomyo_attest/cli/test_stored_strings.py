@@ -30,8 +30,9 @@ results.result.payload_id results.result.payload_id_source results.result.policy
 results.result.policy.id results.result.quote results.result.quote.framing results.result.trust results.result.verdict
 """
 AUDIT_KEYS = """
-aiks aiks_pinned blank bucket_seconds cause_groups cause_groups.boots cause_groups.boots.aik
-cause_groups.boots.clock_epoch cause_groups.boots.first cause_groups.boots.first.line
+affected affected.affirming affected.by_key affected.by_key.affirming affected.by_key.family affected.by_key.key
+affected.by_key.records affected.records aiks aiks_pinned blank bucket_seconds cause_groups cause_groups.boots
+cause_groups.boots.aik cause_groups.boots.clock_epoch cause_groups.boots.first cause_groups.boots.first.line
 cause_groups.boots.first.processed_at cause_groups.boots.first.source cause_groups.boots.last
 cause_groups.boots.last.line cause_groups.boots.last.processed_at cause_groups.boots.last.source
 cause_groups.boots.records cause_groups.boots.reset_count cause_groups.boots_inferred cause_groups.boots_total

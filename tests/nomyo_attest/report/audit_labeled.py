@@ -6,7 +6,9 @@ from typing import Final
 
 import msgspec
 
-from nomyo_attest.audit.summary import FOUND, CrossRecordFinding, Place, Summary
+from nomyo_attest.audit.cross_record.model import FOUND, CrossRecordFinding
+from nomyo_attest.audit.place import Place
+from nomyo_attest.audit.summary import Summary
 from tests.nomyo_attest.report.audit_samples import summary
 
 NAME: Final = "000b" + "ab" * 32

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from nomyo_attest.audit.cross_record.model import Affected, AffectedKey, CrossRecordFinding, CrossRecordRuleSummary
+from nomyo_attest.audit.place import Place
 from nomyo_attest.audit.row import Row, RowFinding, encode_row
 from nomyo_attest.audit.summary import (
     Boot,
@@ -19,10 +21,7 @@ from nomyo_attest.audit.summary import (
     CauseFinding,
     CauseGroup,
     Counts,
-    CrossRecordFinding,
-    CrossRecordRuleSummary,
     Gap,
-    Place,
     Policy,
     Profile,
     RulePlace,
@@ -429,6 +428,14 @@ def summary(**changes: Any) -> Summary:
         status=1,
         cause_groups=_groups(odd, without),
         cause_groups_total=2,
+        affected=Affected(
+            records=3,
+            affirming=3,
+            by_key=[
+                AffectedKey(family="duplicate", key=one.key, records=one.records, affirming=one.records)
+                for one in series
+            ],
+        ),
         status_reason=f"{len(odd)} contraindicated, {len(without)} none, 1 unreadable, 2 findings across records",
     )
     return msgspec.structs.replace(whole, **changes)

@@ -9,7 +9,8 @@ import pytest
 
 from nomyo_attest.appraisal import Outcome
 from nomyo_attest.appraisal.rules import consequences
-from nomyo_attest.audit.summary import Place, RuleSummary
+from nomyo_attest.audit.place import Place
+from nomyo_attest.audit.summary import RuleSummary
 from nomyo_attest.report.causes import (
     Cause,
     causes,

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
-from nomyo_attest.audit.summary import Counts, CrossRecordRuleSummary, Place, Summary
+from nomyo_attest.audit.cross_record.model import CrossRecordRuleSummary
+from nomyo_attest.audit.place import Place
+from nomyo_attest.audit.summary import Counts, Summary
 from nomyo_attest.report.formatting import sanitize
 from nomyo_attest.report.markdown import BYTES_MAXIMUM, audit_markdown, code_span, prose
 from nomyo_attest.rules import RULE_TABLE

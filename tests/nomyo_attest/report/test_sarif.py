@@ -17,8 +17,9 @@ import msgspec
 import pytest
 
 from nomyo_attest.appraisal.rules import RULES
+from nomyo_attest.audit.cross_record.model import CrossRecordRuleSummary
 from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES
-from nomyo_attest.audit.summary import CrossRecordRuleSummary, Summary
+from nomyo_attest.audit.summary import Summary
 from nomyo_attest.report.sarif import RESULTS_MAXIMUM, SCHEMA, sarif, source_uri
 from tests.nomyo_attest.report.audit_hostile import hostile
 from tests.nomyo_attest.report.audit_samples import summary

@@ -8,8 +8,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from nomyo_attest.audit.cross_record.rules import PLACES_PER_FINDING, QUERY_COLUMNS, CrossRecordRule
-from nomyo_attest.audit.summary import FOUND, HELD, NOT_EVALUATED, CrossRecordFinding, Place
+from nomyo_attest.audit.cross_record.model import FOUND, HELD, NOT_EVALUATED, CrossRecordFinding
+from nomyo_attest.audit.cross_record.queries import PLACES_PER_FINDING, QUERY_COLUMNS
+from nomyo_attest.audit.cross_record.rules import CrossRecordRule
+from nomyo_attest.audit.place import Place
 
 QueryRow = tuple[Any, ...]
 """The columns `QUERY_COLUMNS` of one record."""

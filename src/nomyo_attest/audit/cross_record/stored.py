@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from nomyo_attest.audit.cross_record.findings import Coverage, QueryRow, findings_of
-from nomyo_attest.audit.cross_record.rules import QUERY_COLUMNS, CrossRecordRule, evaluated_rules
+from nomyo_attest.audit.cross_record.model import CrossRecordFinding
+from nomyo_attest.audit.cross_record.queries import QUERY_COLUMNS
+from nomyo_attest.audit.cross_record.rules import CrossRecordRule, evaluated_rules
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import CrossRecordFinding
 from nomyo_attest.audit.totals import SourceOrder
 
-_KEY_COLUMNS: Final = {
+KEY_COLUMNS: Final = {
     "duplicate.quote": "quote",
     "duplicate.payload_id": "payload_id",
     "reused.aik": "aik_name",
@@ -69,7 +70,7 @@ class StoredRecords:
                 f"CREATE TEMP TABLE shared_{column} (value PRIMARY KEY, facts INTEGER, pinned INTEGER) WITHOUT ROWID"
             )
             self._store.execute(
-                f"INSERT INTO {table} SELECT {column}, COUNT(*), coalesce(MAX(aik_pinned), 0) FROM facts "  # noqa: S608 - columns named by `_KEY_COLUMNS`
+                f"INSERT INTO {table} SELECT {column}, COUNT(*), coalesce(MAX(aik_pinned), 0) FROM facts "  # noqa: S608 - columns named by `KEY_COLUMNS`
                 f"WHERE {column} IS NOT NULL GROUP BY {column} HAVING COUNT(*) > 1"
             )
             ((facts,),) = self._store.query(f"SELECT coalesce(SUM(facts), 0) FROM {table}")  # noqa: S608 - as above
@@ -95,7 +96,7 @@ class StoredRecords:
         """Count the records that the rule compared. Raises `StoreError`."""
         self._create_view("")
         ((records, usable),) = self._store.query(rule.coverage)
-        key = _KEY_COLUMNS.get(rule.id)
+        key = KEY_COLUMNS.get(rule.id)
         if key == "aik_name" and rule.id != "reused.aik":
             if not self.count_shared(key):
                 return Coverage(records, usable, 0, 0)  # each AIK signed one record
@@ -107,6 +108,11 @@ class StoredRecords:
         """Return a WHERE clause that excludes records with a unique key, or an empty string if that is not faster."""
         return f"WHERE {key} IN (SELECT value FROM temp.shared_{key})" if self.lookup_is_faster(key) else ""  # noqa: S608 - as above
 
+    def select_shared(self, rule: CrossRecordRule) -> None:
+        """Create the view `temp.verdicts` with at least the records that the rule may have a finding about."""
+        key = KEY_COLUMNS.get(rule.id)
+        self._create_view(self._where_shared(key) if key else "")
+
     def _create_view(self, where: str) -> None:
         self._store.execute("DROP VIEW IF EXISTS temp.verdicts")
         self._store.execute(
@@ -116,11 +122,9 @@ class StoredRecords:
 
     def query_rows(self, rule: CrossRecordRule, max_gap: int | None = None) -> Iterator[QueryRow]:
         """Yield the result rows of a rule's query. Raises `StoreError`."""
-        where = ""
-        if key := _KEY_COLUMNS.get(rule.id):
-            if not self.count_shared(key):
-                return
-            where = self._where_shared(key)
-        self._create_view(where)
+        key = KEY_COLUMNS.get(rule.id)
+        if key and not self.count_shared(key):
+            return
+        self.select_shared(rule)
         for row in self._store.query(rule.query(max_gap)):
             yield (*row[:_SOURCE], self._order.name(row[_SOURCE]), *row[_SOURCE + 1 :])

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
-from nomyo_attest.audit.summary import Place
+from nomyo_attest.audit.place import Place
 from nomyo_attest.report.document import (
     VERDICT_SYMBOLS,
     Aik,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from nomyo_attest.audit.summary import NOT_EVALUATED, CrossRecordFinding, Place, Summary
+from nomyo_attest.audit.cross_record.model import NOT_EVALUATED, CrossRecordFinding
+from nomyo_attest.audit.place import Place
+from nomyo_attest.audit.summary import Summary
 from nomyo_attest.report.causes import finding_message, remediation_not_evaluated
 from nomyo_attest.report.formatting import clock_reading, count, duration, number, sentence
 from nomyo_attest.report.incidents.model import Change, Incident, Kind, severity_of

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from nomyo_attest.audit.summary import CONSEQUENCE, FAIL, CauseFinding, CauseGroup, Place, RuleSummary, Summary
+from nomyo_attest.audit.place import Place
+from nomyo_attest.audit.summary import CONSEQUENCE, FAIL, CauseFinding, CauseGroup, RuleSummary, Summary
 from nomyo_attest.policy.pcr_meanings import MEANINGS
 from nomyo_attest.report.causes import REMEDIATION_UNREADABLE, compared_values, known_rule, unreadable_by_source
 from nomyo_attest.report.formatting import count, sentence

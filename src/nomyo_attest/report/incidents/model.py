@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-from nomyo_attest.audit.summary import Boot, Place
+from nomyo_attest.audit.place import Place
+from nomyo_attest.audit.summary import Boot
 
 
 class Severity(Enum):

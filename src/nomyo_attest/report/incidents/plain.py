@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from nomyo_attest.audit.summary import Place
+from nomyo_attest.audit.place import Place
 from nomyo_attest.report.causes import place_and_time
 from nomyo_attest.report.formatting import digests, excerpt, sentence
 from nomyo_attest.report.incidents.model import COUNTERS, Change, Incident, Kind

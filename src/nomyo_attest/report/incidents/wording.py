@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from nomyo_attest.audit.summary import CauseGroup, Place
+from nomyo_attest.audit.place import Place
+from nomyo_attest.audit.summary import CauseGroup
 from nomyo_attest.report.causes import known_rule
 from nomyo_attest.report.document import Aik
 from nomyo_attest.report.formatting import count, moment, number, to_datetime

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from nomyo_attest.audit.cross_record.model import NOT_EVALUATED
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.summary import NOT_EVALUATED, SourceSummary, Summary
+from nomyo_attest.audit.summary import SourceSummary, Summary
 from nomyo_attest.report.causes import (
     RELEASED_NOT_AFFIRMED,
     REMEDIATION_RELEASED,

@@ -6,17 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from nomyo_attest.appraisal import Finding, Outcome
+from nomyo_attest.audit.cross_record.model import FOUND, HELD, NOT_EVALUATED, CrossRecordFinding, CrossRecordRuleSummary
+from nomyo_attest.audit.place import Place
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
-from nomyo_attest.audit.summary import (
-    FOUND,
-    HELD,
-    NOT_EVALUATED,
-    OUTCOMES,
-    CrossRecordFinding,
-    CrossRecordRuleSummary,
-    Place,
-    Summary,
-)
+from nomyo_attest.audit.summary import OUTCOMES, Summary
 from nomyo_attest.policy.model import Requirement, Trust
 from nomyo_attest.report.causes import (
     REMEDIATION_UNREADABLE,

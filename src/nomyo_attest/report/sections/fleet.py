@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from nomyo_attest.audit.place import Place
 from nomyo_attest.audit.row import VERDICTS
-from nomyo_attest.audit.summary import (
-    Counts,
-    Gap,
-    Place,
-    Profile,
-    Summary,
-)
+from nomyo_attest.audit.summary import Counts, Gap, Profile, Summary
 from nomyo_attest.policy.pcr_meanings import MEANINGS
 from nomyo_attest.report.causes import (
     verdict_counts,

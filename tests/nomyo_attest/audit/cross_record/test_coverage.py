@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 import nomyo_attest as na
 from nomyo_attest.audit.chunk import Fact
 from nomyo_attest.audit.cross_record.findings import Coverage
+from nomyo_attest.audit.cross_record.model import CrossRecordRuleSummary
 from nomyo_attest.audit.cross_record.rules import evaluated_rules, find_cross_record_rule
 from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.row import UNREADABLE, VERDICTS
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summarize import summarize
-from nomyo_attest.audit.summary import CrossRecordRuleSummary, Run, Summary
+from nomyo_attest.audit.summary import Run, Summary
 from nomyo_attest.audit.totals import SourceOrder
 from tests.nomyo_attest.audit.cross_record.test_stored import NAMES, facts
 from tests.nomyo_attest.audit.stores import NOTHING, digest, facts_of, fill, name

@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nomyo_attest.audit.cross_record.model import CrossRecordFinding
+from nomyo_attest.audit.place import Place
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import CROSS_RECORD_LISTED, CrossRecordFinding, Place
+from nomyo_attest.audit.summary import CROSS_RECORD_LISTED
 from tests.nomyo_attest.audit.stores import cross_record_findings, digest, facts_of, fill, name, summary_of
 
 AIK: dict[str, Any] = {"aik_name": name(1), "aik_pinned": True, "clock": 5000, "reset_count": 7, "restart_count": 2}

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from nomyo_attest.audit.chunk import Chunk, RawRecord, SourceEnd
+from nomyo_attest.audit.cross_record.model import CrossRecordFinding
 from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES
 from nomyo_attest.audit.cross_record.stored import StoredRecords
 from nomyo_attest.audit.store import Store
-from nomyo_attest.audit.summary import CrossRecordFinding
 from nomyo_attest.audit.totals import SourceOrder
 from nomyo_attest.audit.worker import Worker, WorkOrder
 from tests.nomyo_attest.audit.mixed_bag import POLICY, mixed_records

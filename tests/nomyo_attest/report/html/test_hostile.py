@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nomyo_attest.audit.cross_record.model import CrossRecordFinding, CrossRecordRuleSummary
+from nomyo_attest.audit.place import Place
 from nomyo_attest.audit.summary import (
     BUCKETS_MAXIMUM,
     GAPS_LISTED,
     Counts,
-    CrossRecordFinding,
-    CrossRecordRuleSummary,
-    Place,
     Profile,
     RuleSummary,
     SourceSummary,

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from nomyo_attest.audit.summary import Place
+from nomyo_attest.audit.place import Place
 from nomyo_attest.report.html import html_report, markers
 from nomyo_attest.report.html.scale import Scale
 from nomyo_attest.report.html.style import STYLE

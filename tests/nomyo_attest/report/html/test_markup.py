@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nomyo_attest.audit.summary import Place
+from nomyo_attest.audit.place import Place
 from nomyo_attest.report.document import Digest, Mark
 from nomyo_attest.report.html.markup import Markup, element, escape, fit, join, render, render_mark, untrusted
 from tests.nomyo_attest.report.html.parsed import parse

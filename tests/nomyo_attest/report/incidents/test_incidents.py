@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from nomyo_attest.audit.summary import Boot, CauseFinding, CauseGroup, CrossRecordFinding, Place, RuleSummary, Summary
+from nomyo_attest.audit.cross_record.model import CrossRecordFinding
+from nomyo_attest.audit.place import Place
+from nomyo_attest.audit.summary import Boot, CauseFinding, CauseGroup, RuleSummary, Summary
 from nomyo_attest.report.incidents import Incident, Kind, Severity, incidents
 from nomyo_attest.report.incidents.cross_record import SEPARATE_MAXIMUM
 from tests.nomyo_attest.report.audit_samples import START, digest, summary

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from nomyo_attest.appraisal.rules import RULES
-from nomyo_attest.audit.summary import Place
+from nomyo_attest.audit.place import Place
 from nomyo_attest.report.incidents.wording import boot_phrase, failure, period_phrase
 from tests.nomyo_attest.report.audit_samples import START
 
