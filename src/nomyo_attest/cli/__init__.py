@@ -21,7 +21,7 @@ COMMANDS: Final = {
     "policy learn":  ("policy:Learn", "write a policy from responses that you trust"),
     "policy check":  ("policy:Check", "lint a policy: report where it is weaker than it looks"),
     "policy show":   ("policy:Show", "show a policy as a table"),
-    "schema":        ("reference:Schema", "print a JSON Schema: policy, evidence, result, verdict"),
+    "schema":        ("reference:Schema", "print a JSON Schema: of policies, results and other data"),
     "example fleet": ("example_fleet", "generate synthetic responses, to try an audit on"),
     "record":        ("evidence:Record", "quote a TPM, in the form of a response (extra tpm)"),
 }

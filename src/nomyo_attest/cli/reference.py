@@ -117,6 +117,7 @@ _SCHEMA_HELP: Final = (
     "evidence  a response, or a part of it",
     "result    the result of an appraisal",
     "verdict   a line of the verdicts that audit writes",
+    "ledger    a line of an evidence ledger",
 )
 
 

@@ -1,4 +1,4 @@
-"""The JSON Schemas of this package: `policy`, `evidence`, `result` and `verdict` (JSON Schema 2020-12).
+"""The JSON Schemas of this package: `policy`, `evidence`, `result`, `verdict` and `ledger` (JSON Schema 2020-12).
 
 The files omit rule ids, PCR banks and hashes; loading a schema fills them in from the table of rules and the table of
 hashes.
@@ -14,7 +14,7 @@ from typing import Any, Final
 from nomyo_attest.rules import RULE_TABLE
 from nomyo_attest.tpm.constants import HASH_TABLE
 
-SCHEMAS: Final = ("policy", "evidence", "result", "verdict")
+SCHEMAS: Final = ("policy", "evidence", "result", "verdict", "ledger")
 
 
 def schema_text(name: str) -> str:

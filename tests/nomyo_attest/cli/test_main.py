@@ -120,7 +120,7 @@ def test_no_command_is_an_error_that_says_where_help_is() -> None:
         (["--policy", "p.toml", "audit", "x.jsonl"], "(verify, audit), such as: nomyo-attest verify --policy ..."),
         (["learn", "x.json"], "did you mean 'policy learn'?"),
         (["."], "not a command; to appraise it, write nomyo-attest verify"),
-        (["schema"], "missing NAME; choose from policy, evidence, result, verdict"),
+        (["schema"], "missing NAME; choose from policy, evidence, result, verdict, ledger"),
         (
             ["audit", "x.jsonl", "--policy", "p", "--series", "s.jsonl"],
             "did you mean --cross-record FILE, or --fail-on",

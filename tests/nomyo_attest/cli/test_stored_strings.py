@@ -148,7 +148,7 @@ def test_commands_and_schemas() -> None:
     commands = ["verify", "audit", "ledger verify", "inspect", "rules", "policy learn", "policy check", "policy show"]
     commands += ["schema", "example fleet", "record"]
     assert list(COMMANDS) == commands
-    assert SCHEMAS == ("policy", "evidence", "result", "verdict")
+    assert SCHEMAS == ("policy", "evidence", "result", "verdict", "ledger")
 
 
 def test_keys_of_verify_json(folder: Path) -> None:
