@@ -1,4 +1,4 @@
-"""What the server says without a PCR behind it: firmware, and words that nothing signs."""
+"""What the server says without a PCR behind it: firmware, and unsigned claims."""
 
 from __future__ import annotations
 
