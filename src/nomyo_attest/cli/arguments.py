@@ -247,7 +247,7 @@ class Parser(argparse.ArgumentParser):
         raise CommandError(f"{self.words}: {message}; see {self.prog} --help")
 
     def print_help(self, file: object = None) -> None:  # noqa: ARG002 - an override; --help passes no file
-        """Print the help on standard output, whatever its encoding."""
+        """Print the help on standard output, in its encoding."""
         print_output(self.format_help().rstrip("\n"))
 
     def add_policy(self) -> None:

@@ -18,7 +18,7 @@ state is in FILE.audit-state, a private folder of the user (mode 0700), which
 exit status:
   0    no failures, or no more than --max-failures tolerates
   1    more failures, as --fail-on defines them; no record was appraised;
-       or no record has evidence (unless --allow-no-evidence is given)
+       or no record has evidence (unless --allow-no-evidence is set)
   2    wrong usage, an unusable policy, an output that could not be written,
        or a source that could not be read (unless --fail-on omits unreadable)
   130  interrupted by Ctrl-C
@@ -65,7 +65,7 @@ def configure(parser: Parser) -> None:
         default=[],
         metavar="FILE",
         help="write a row for each record, in the format of the extension: .jsonl, .ndjson or .csv (each also .gz or"
-        " .zst), .parquet (extra parquet); - is standard output; may be given several times",
+        " .zst), .parquet (extra parquet); - is standard output; may be repeated",
     )
     for report in FORMATS.values():
         out.add_argument(f"--{report.name.replace('_', '-')}", metavar="FILE", help=f"write {report.about}")
@@ -115,7 +115,7 @@ def configure(parser: Parser) -> None:
     failures.add_argument(
         "--allow-no-evidence",
         action="store_true",
-        help="accept an audit in which no record has evidence; without it the exit status is 1, whatever --fail-on is",
+        help="accept an audit in which no record has evidence; otherwise the exit status is 1, regardless of --fail-on",
     )
     failures.add_argument(
         "--allow-undated",

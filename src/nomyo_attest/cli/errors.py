@@ -65,7 +65,7 @@ def print_error(text: str, program: str = DEFAULT_PROGRAM) -> None:
 
 
 def _break_line(line: str) -> str:
-    """Break a message at blanks. Commands and names are not broken, so that they can be copied."""
+    """Break a message at spaces. Commands and names are not broken, so that they can be copied."""
     import textwrap
 
     from nomyo_attest.cli.console import text_style

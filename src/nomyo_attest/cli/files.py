@@ -1,4 +1,4 @@
-"""Read the files that a command line names, and write its outputs, with errors that say what to do."""
+"""Read the files that a command line names, and write its outputs, with hints in the error messages."""
 
 from __future__ import annotations
 

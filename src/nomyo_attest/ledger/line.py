@@ -118,7 +118,7 @@ def open_line(document: dict[str, Any]) -> tuple[Any, str | None]:
     """Return the evidence and the payload id of a line, for ``appraise(evidence, policy, payload_id=payload_id)``.
 
     Returns:
-        The evidence, ``{"_metadata": …}``, and the payload id that the client sent; None if it was not given.
+        The evidence, ``{"_metadata": …}``, and the payload id that the client sent; None if it is unknown.
 
     Raises:
         EvidenceError: a key is missing, duplicate or of the wrong type, or the line contains no record.

@@ -143,7 +143,7 @@ def verify(
     """Verify the ledger in the files `names`, which are in the order of its chain.
 
     Args:
-        names: the files. Earlier files of the ledger are found in the folder of the first one, unless `after` is given.
+        names: the files. Earlier files of the ledger are found in the folder of the first one, unless `after` is set.
         head: a digest that was stored elsewhere: one of the lines must have it.
         records: the number of the line with `head`; without `head`, the minimum number of the last line.
         after: the digest of the line before the first one, if the earlier files are stored elsewhere.
@@ -250,8 +250,8 @@ class _Chain:
         self._after = after
         self._head_number: int | None = None
         self._previous: str | None = after or NO_PREVIOUS  # None: unknown, because a line was too long
-        self._number: int | None = None if after else 0  # of the line before; None: unknown
-        self._last_place = ("", 0)  # of the line before
+        self._number: int | None = None if after else 0  # number of the line before; None: unknown
+        self._last_place = ("", 0)  # file and line number of the line before
         self._carriage_returns = 0  # number of lines of the file that end in CRLF
         if head is not None and head == after:
             self.verification.since_head = self._head_number = 0
@@ -367,12 +367,14 @@ class _Chain:
         verification = self.verification
         name = verification.files[-1] if verification.files else ""
         if self._head is not None and self._head_number is None:
-            message = "no line has the given digest: the ledger was shortened, or all lines up to its end were changed"
+            message = (
+                "no line has the digest of --head: the ledger was shortened, or all lines up to its end were changed"
+            )
             self._problem(name, 0, "head", self._head, verification.head or "no line", message)
         elif self._head is not None and records is not None:
             # 0: the digest is that of --after, whose number is unknown.
             if self._head_number and self._head_number != records:
-                message = "the line with the given digest has another number"
+                message = "the line with the digest of --head has a different number"
                 self._problem(name, 0, "records", f"number {records}", f"number {self._head_number}", message)
         elif records is not None and verification.number < records:
             message = "the ledger was shortened"

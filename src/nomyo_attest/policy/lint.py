@@ -110,7 +110,7 @@ def _check_unsafe_keys(policy: AppraisalPolicy) -> Iterator[Remark]:
         yield _warning(
             "unsafe_any_nonce",
             "a quote that was made for another request, at any time, is accepted",
-            "remove it, and give the payload id with --payload-id if the response does not contain it",
+            "remove it, and pass the payload id with --payload-id if the response does not contain it",
         )
     if policy.unsafe_accept_any_pcrs:
         pinned = any(pcr.values for pcr in policy.pcrs)

@@ -21,7 +21,6 @@ NO_POLICY: Final = (
     "--attestation-policy policy.toml"
 )
 
-
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -73,8 +72,8 @@ def check_configuration(config: pytest.Config) -> None:
 
 def _names_configuration(config: pytest.Config) -> bool:
     """Whether the command line, or PYTEST_ADDOPTS, names the configuration file. Its own `addopts` do not count."""
-    given = [*map(str, config.invocation_params.args), *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
-    return any(argument.startswith(("-c", "--config-file")) for argument in given)
+    arguments = [*map(str, config.invocation_params.args), *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
+    return any(argument.startswith(("-c", "--config-file")) for argument in arguments)
 
 
 def is_used(config: pytest.Config) -> bool:
@@ -103,11 +102,11 @@ def shares_folder(policy: Path, evidence: Path) -> bool:
 
 def policy_path(config: pytest.Config) -> Path | None:
     """Return the policy's file: from the command line, else from the configuration, relative to the root folder."""
-    given: str | None = config.getoption("attestation_policy")
-    if given == "":
+    option: str | None = config.getoption("attestation_policy")
+    if option == "":
         raise pytest.UsageError("--attestation-policy: expected a file name, got an empty string; name the policy file")
-    if given:
-        return config.invocation_params.dir / given
+    if option:
+        return config.invocation_params.dir / option
     configured: str = config.getini("attestation_policy")
     return config.rootpath / configured if configured else None
 
@@ -127,10 +126,10 @@ def _load(path: Path) -> AppraisalPolicy:
 
 
 def _read_time(config: pytest.Config) -> datetime | None:
-    given: str | None = config.getoption("attestation_at")
-    if given == "":
+    option: str | None = config.getoption("attestation_at")
+    if option == "":
         raise pytest.UsageError("--attestation-at: expected a time, got an empty string; write 2026-11-30T00:00:00Z")
-    text = given or config.getini("attestation_at")
+    text = option or config.getini("attestation_at")
     if not text:
         return None
     try:
@@ -234,8 +233,8 @@ class Appraise:
             pytest.fail(explain_result("response", result, policy)[1], pytrace=False)
         return result
 
-    def _policy(self, given: AppraisalPolicy | None) -> AppraisalPolicy:
-        policy = given if given is not None else self._settings.policy
+    def _policy(self, policy: AppraisalPolicy | None) -> AppraisalPolicy:
+        policy = policy if policy is not None else self._settings.policy
         if policy is None:
             pytest.fail(NO_POLICY, pytrace=False)
         return policy

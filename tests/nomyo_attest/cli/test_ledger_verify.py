@@ -79,7 +79,7 @@ def test_a_shortened_ledger_is_found_by_what_was_kept(lines: list[bytes]) -> Non
     assert run("ledger", "verify", LEDGER).status == 0
     ran = run("ledger", "verify", LEDGER, "--head", digest_of(lines[-1]))
     assert ran.status == 1
-    assert "No line has the given digest" in ran.out
+    assert "No line has the digest of --head" in ran.out
     assert run("ledger", "verify", LEDGER, "--records", 5).status == 1
 
 

@@ -176,7 +176,7 @@ REMARKS = [
     ("warning: valid_from: the policy is not valid yet and affirms no evidence until then; "),
     (
         "warning: unsafe_any_nonce: a quote that was made for another request, at any time, is accepted; "
-        "remove it, and give the payload id with --payload-id if the response does not contain it"
+        "remove it, and pass the payload id with --payload-id if the response does not contain it"
     ),
     ("warning: unsafe_accept_any_pcrs: it has no effect, because this policy has reference values; remove it"),
     ("warning: unsafe_accept_any_pcrs: every machine state is accepted; pin PCR values and remove it"),
