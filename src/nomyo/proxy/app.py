@@ -44,7 +44,11 @@ _ACCESS: Final = LogSettings(logger, (HEALTH_PATH,))
 _WAITING: Final = b": waiting\n\n"
 """A comment in a stream of events, which clients ignore."""
 
-_EVENTS: Final = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
+_EVENTS: Final = [
+    (name.encode("ascii"), value.encode("ascii"))
+    for name, value in {"content-type": "text/event-stream; charset=utf-8", **translate.NO_RETRY}.items()
+]
+"""Headers of a stream of events that begins with a comment."""
 
 
 class Proxy:

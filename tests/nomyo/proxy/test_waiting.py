@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
 from nomyo.proxy.options import ProxyOptions
-from tests.nomyo.client_calls import PROMPT
+from nomyo.proxy.running import RunningProxy
+from tests.nomyo.client_calls import PROMPT, Wire
 from tests.nomyo.proxy.proxy_calls import JSON, Caller, other_firmware, question, wait_until
 from tests.nomyo.wire.plain_router import PlainRouter, Reply
 
@@ -25,6 +27,7 @@ def test_comments_keep_a_stream_alive_until_the_verified_events(proxy: Caller, r
     router.answer(Reply(delay=DELAY))
     answer = proxy.ask(stream=True)
     assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert (answer.headers["cache-control"], answer.headers["x-should-retry"]) == ("no-store", "false")
     assert answer.body.startswith(WAITING * 2)
     comments, _, events = answer.body.rpartition(WAITING)
     assert set(comments.split(b"\n\n")) <= {b": waiting", b""}
@@ -74,3 +77,21 @@ def test_a_client_that_disconnects_cancels_its_call(
     (line,) = [record.getMessage() for record in caplog.records if "disconnected" in record.getMessage()]
     assert line.startswith("POST /v1/chat/completions - ")
     assert proxy.ask().status == 200
+
+
+def test_requests_that_do_not_end_in_the_grace_period_get_an_error_or_an_event(
+    shared_wire: Wire, router: PlainRouter
+) -> None:
+    router.answer(Reply(delay=30), Reply(delay=30))
+    with RunningProxy(shared_wire.client(), ProxyOptions(keepalive=0.1)) as running, Caller(running.url) as proxy:
+        plain, stream = proxy.connection(), proxy.connection()
+        plain.request("POST", "/v1/chat/completions", question(), JSON)
+        stream.request("POST", "/v1/chat/completions", question(stream=True), JSON)
+        wait_until(lambda: len(router.posts) == 2)
+        began = stream.getresponse()
+        assert began.read(len(WAITING)) == WAITING
+        running.stop(0.1)
+        event = began.read().rpartition(b"data: ")[2]
+        assert json.loads(event)["error"]["code"] == "shutting_down"
+        response = plain.getresponse()
+        assert (response.status, json.loads(response.read())["error"]["code"]) == (503, "shutting_down")
