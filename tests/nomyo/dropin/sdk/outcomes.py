@@ -109,6 +109,14 @@ OUTCOMES: Final = {
 }
 """Name → outcome, each with a client that makes one attempt."""
 
+_WITH_EVERY_WAY: Final = ("refused", "held", "429", "unreadable", "broken connection")
+
+
+def cases(ways: Mapping[str, Way]) -> list[tuple[str, str]]:
+    """Return names of outcomes and ways: every outcome with the first way, and some with the others."""
+    first = next(iter(ways))
+    return [(name, way) for way in ways for name in OUTCOMES if way == first or name in _WITH_EVERY_WAY]
+
 
 def provoke(outcome: Outcome, stage: Stage, way: Way) -> Exception:
     """Make a call whose outcome this is, and return what the user of the SDK sees.
