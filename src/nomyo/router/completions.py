@@ -1,6 +1,7 @@
 """Get completions from an upstream, which is any OpenAI-compatible server, or repeat the prompt.
 
-The router does not forward error texts of the upstream: they may quote the prompt, and errors are sent unencrypted.
+The router does not forward error texts of the upstream: they may quote the prompt, and errors are sent unencrypted. It
+only recognizes a few codes in them.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ connections after 5 seconds, and a request that is sent at that moment is lost.
 """
 
 _OK: Final = 200
+_REFUSED: Final = 400
 UNUSABLE: Final = 424
 """Status for a permanent fault of the upstream: Failed Dependency (RFC 4918, 11.4). It is not a 5xx, since
 clients retry a 502 and would pay for each attempt, and a proxy may retry any 5xx.
@@ -50,6 +52,21 @@ _DETAILS: Final = {
     503: "The inference server is not available",
 }
 """Upstream status that concerns the caller → detail of the response."""
+
+_DETAILS_BY_CODE: Final = {
+    "context_length_exceeded": "The messages and max_tokens exceed the model's context length",
+    "exceed_context_size_error": "The messages exceed the model's context length",
+    "model_not_found": "The inference server does not have the model",
+}
+"""`code` or `type` of an upstream's error with a status that becomes 400 → detail that replaces the one of the status.
+OpenAI and llama-cpp-python send the first as a code; llama.cpp's own server sends the second as a type.
+"""
+
+_ERROR_MAX: Final = 64 * 1024
+"""Number of bytes of an upstream's error that are read. Some servers quote the whole prompt in it."""
+
+_ERROR_SECONDS: Final = 5.0
+"""Seconds that the rest of an upstream's error may take."""
 
 _MAPPED: Final = {404: 400, 413: 400, 422: 400}
 """Upstream status → status that the client gets instead. In this protocol, 404 means that secure inference is not
@@ -133,7 +150,7 @@ class Upstream:
         try:
             async with self._client.stream("POST", self._url, content=body) as response:
                 if response.status_code != _OK:
-                    raise _refusal_for(response.status_code, response.headers.get("retry-after"))
+                    raise _refusal_for(response, await _error_detail(response))
                 return await _read_limited(response)
         except httpx.TimeoutException:
             logger.warning("the upstream did not respond in time")
@@ -180,13 +197,35 @@ def _tls_fault(error: BaseException | None) -> str | None:
     return None
 
 
-def _refusal_for(status: int, retry_after: str | None) -> Refusal:
+async def _error_detail(response: httpx.Response) -> str | None:
+    """Return the detail for the code in an upstream's error; None if there is no such code."""
+    if _MAPPED.get(response.status_code, response.status_code) != _REFUSED:
+        return None
+    text = bytearray()
+    try:
+        async with asyncio.timeout(_ERROR_SECONDS):
+            async for piece in response.aiter_bytes():
+                text += piece
+                if len(text) > _ERROR_MAX:
+                    return None
+        document = strict_json.decode(text)
+    except (TimeoutError, httpx.HTTPError, ValueError, RecursionError):
+        return None
+    error = document.get("error") if isinstance(document, dict) else None
+    if not isinstance(error, dict):
+        return None
+    codes = [error.get("code"), error.get("type")]
+    return next((_DETAILS_BY_CODE[code] for code in codes if isinstance(code, str) and code in _DETAILS_BY_CODE), None)
+
+
+def _refusal_for(response: httpx.Response, detail: str | None) -> Refusal:
+    status, retry_after = response.status_code, response.headers.get("retry-after")
     logger.warning("the upstream responded with status %d", status)
     if status in _DETAILS:
         headers = {}
         if status in (429, 503) and retry_after is not None and _RETRY_AFTER.fullmatch(retry_after):
             headers["Retry-After"] = retry_after
-        return Refusal(_MAPPED.get(status, status), _DETAILS[status], headers)
+        return Refusal(_MAPPED.get(status, status), detail or _DETAILS[status], headers)
     return Refusal(502 if status in _TEMPORARY else UNUSABLE, f"The inference server failed (HTTP {status})")
 
 

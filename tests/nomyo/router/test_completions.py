@@ -152,6 +152,35 @@ def test_a_status_that_concerns_the_caller_is_passed_on_and_only_faults_that_may
     assert "the user said" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ({"code": "context_length_exceeded", "type": "invalid_request_error"}, "the model's context length"),
+        ({"code": 400, "type": "exceed_context_size_error", "n_ctx": 512}, "the model's context length"),
+        ({"code": "model_not_found"}, "does not have the model"),
+        ({"code": "what the user said", "type": ["x"]}, "refused the request"),
+        ({"code": "context_length_exceeded", "param": "x" * 70_000}, "refused the request"),
+        ("context_length_exceeded", "refused the request"),
+    ],
+)
+def test_the_client_learns_why_the_upstream_refused_only_from_codes_that_the_router_knows(
+    server: OpenAIServer, client: Client, error: object, reason: str
+) -> None:
+    if isinstance(error, dict):
+        error = {"message": "you asked: what the user said", **error}
+    server.answer = lambda _: ScriptedReply(400, json.dumps({"error": error}).encode())
+    answer = client.call(QUESTION, headers=BEARER)
+    assert answer.status == 400
+    assert reason in detail(answer)
+    assert b"the user said" not in answer.body
+
+
+def test_an_error_that_breaks_off_keeps_its_status(server: OpenAIServer, client: Client) -> None:
+    server.answer = lambda _: ScriptedReply(400, b'{"error": {"code": "model_not_found"}}', cut=True)
+    answer = client.call(QUESTION, headers=BEARER)
+    assert (answer.status, detail(answer)) == (400, "The inference server refused the request")
+
+
 @pytest.mark.parametrize("value", ["", "7" * 65, "\xa07"])
 def test_a_retry_after_that_cannot_be_passed_on_is_dropped(server: OpenAIServer, client: Client, value: str) -> None:
     server.answer = lambda _: ScriptedReply(503, b"{}", (("Retry-After", value),))
