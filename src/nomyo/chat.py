@@ -271,7 +271,7 @@ class SecureChatCompletion(BaseClient):
         shares_keys = not {"key_dir", "key_password"} & changes.keys()
         other = type(self).__new__(type(self))
         keyring = self.client.keyring if shares_keys else None
-        other._set_up(self._options.replace(changes), keyring, self.client.admissions)
+        other._set_up(self._options.with_changes(changes), keyring, self.client.admissions)
         if self._options.gated and not other._options.gated:
             self._allow_gate_off("a client created by with_options()")
         if other.client.origin != self.client.origin and "api_key" not in passed:

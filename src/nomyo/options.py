@@ -162,7 +162,7 @@ class Options:
         """Whether neither a call nor a derived client can switch the gate off."""
         return self.require_attestation == ALWAYS
 
-    def replace(self, changes: Mapping[str, Any]) -> Self:
+    def with_changes(self, changes: Mapping[str, Any]) -> Self:
         """Return these options with some changed, checked again."""
         return type(self)(**{name: getattr(self, name) for name in OPTION_NAMES} | dict(changes))
 

@@ -26,7 +26,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     log = na.EvidenceLog(path)
     log.append(answer(), payload_id="an-id", policy=policy(), gate="on")
     log.append(SMALL, policy=policy(), refused="not_affirmed", gate="off")
-    log.append(SMALL, payload_id="x")
+    log.append(SMALL, payload_id="x", canary=True)
     with path.open("ab") as file:
         file.write(path.read_bytes()[:100])  # a torn line
     log.append(SMALL)
@@ -41,7 +41,7 @@ def is_valid(line: dict[str, Any]) -> bool:
 def test_it_is_a_schema_of_the_keys() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["properties"]["format"]["const"] == LEDGER_FORMAT
-    assert {*SCHEMA["properties"]} == {field.name for field in msgspec.structs.fields(Line)} | {"client"}
+    assert {*SCHEMA["properties"]} == {field.name for field in msgspec.structs.fields(Line)} | {"client", "canary"}
     assert [*SCHEMA["properties"]["repair"]["properties"]] == [
         field.name for field in msgspec.structs.fields(RepairContent)
     ]
@@ -54,7 +54,7 @@ def test_every_line_is_valid(lines: list[dict[str, Any]]) -> None:
 
 
 def test_a_line_without_a_required_key_is_invalid(lines: list[dict[str, Any]]) -> None:
-    optional = {"continues", "gate", "repair"}
+    optional = {"canary", "continues", "gate", "repair"}
     for line in lines:
         for key in line.keys() - optional:
             assert not is_valid({other: value for other, value in line.items() if other != key})
@@ -78,6 +78,7 @@ def test_a_repair_line_with_evidence_is_invalid(lines: list[dict[str, Any]]) -> 
         {"payload_id": 1},
         {"given": None},
         {"gate": None},
+        {"canary": False},
         {"evidence": None},
         {"client": {"name": 1}},
         {"format": json.dumps(LEDGER_FORMAT)},
