@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from nomyo.dropin import async_openai_client, openai_client
-from tests.nomyo.dropin.sdk.installed import sdk
+from tests.nomyo.dropin.sdk.installed import VARIABLE, sdk
 from tests.nomyo.dropin.sdk.outcomes import OUTCOMES, Ask, provoke
 from tests.nomyo.dropin.sdk.stage import MESSAGES, MODEL, PROMPT, REPLY, Stage
 
@@ -78,6 +79,13 @@ CLASSES: dict[int | str, Any] = {
     "connection": openai.APIConnectionError,
     "timeout": openai.APITimeoutError,
 }
+
+
+def test_the_environment_has_the_version_that_its_name_says() -> None:
+    environment = os.environ.get(VARIABLE, "")
+    if not environment.startswith("openai"):
+        pytest.skip(f"{VARIABLE} does not name an environment of OpenAI's SDK")
+    assert openai.__version__.startswith(f"{environment.removeprefix('openai')}.")
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nomyo.dropin import async_openai_client, openai_client, refusal
+from nomyo import SecureChatCompletion
+from nomyo.dropin import EncryptedTransport, async_openai_client, openai_client, refusal
 from nomyo.errors import APITimeoutError, AttestationError
 from tests.nomyo.dropin.sdk import scripted_model
 from tests.nomyo.dropin.sdk.installed import sdk
@@ -134,6 +136,20 @@ def test_typed_output_is_parsed(stage: Stage, client: Any) -> None:
     assert caught.value.code == "not_affirmed"
 
 
+def test_the_asynchronous_client_parses_typed_output_of_calls_and_streams(stage: Stage) -> None:
+    client = async_openai_client(**stage.options())
+
+    async def calls() -> list[Any]:
+        arguments = {"model": MODEL, "messages": MESSAGES, "response_format": City}
+        parsed = await client.chat.completions.parse(**arguments)
+        async with client.chat.completions.stream(**arguments) as stream:
+            streamed = await stream.get_final_completion()
+        await client.close()
+        return [parsed.choices[0].message.parsed, streamed.choices[0].message.parsed]
+
+    assert asyncio.run(calls()) == [OSLO, OSLO]
+
+
 def test_the_stream_helper_reassembles_text_and_typed_output(stage: Stage, client: Any) -> None:
     with client.chat.completions.stream(model=MODEL, messages=MESSAGES) as stream:
         kinds = [event.type for event in stream]
@@ -190,3 +206,31 @@ def test_a_refusal_has_the_whole_result_of_the_appraisal(stage: Stage, client: A
     assert caught.value.body["failed"] == list(error.result.failed)
     assert caught.value.body["prompt_sent"] is True
     assert caught.value.request_id == error.payload_id
+
+
+def test_a_completion_whose_evidence_cannot_be_stored_is_withheld(stage: Stage, tmp_path: Path) -> None:
+    log = tmp_path / "evidence.jsonl"
+    with openai_client(**stage.options(evidence_log=log)) as client:
+        log.unlink(missing_ok=True)
+        log.mkdir()
+        with pytest.raises(openai.PermissionDeniedError) as caught:
+            client.chat.completions.create(model=MODEL, messages=MESSAGES)
+    assert caught.value.code == "evidence_log"
+    assert stage.prompts == 0
+
+
+def test_a_call_of_a_closed_secure_client_is_an_invalid_request(stage: Stage) -> None:
+    secure = SecureChatCompletion(**stage.options())
+    asyncio.run(secure.aclose())
+    with openai_client(EncryptedTransport(secure)) as client, pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model=MODEL, messages=MESSAGES)
+    assert caught.value.code == "client_closed"
+    assert stage.posts == 0
+
+
+def test_with_preflight_a_changed_server_receives_a_canary_and_no_prompt(stage: Stage) -> None:
+    other_firmware(stage)
+    with openai_client(**stage.options(preflight=60)) as client, pytest.raises(openai.PermissionDeniedError) as caught:
+        client.chat.completions.create(model=MODEL, messages=MESSAGES)
+    assert (caught.value.code, caught.value.body["prompt_sent"]) == ("not_affirmed", False)
+    assert [request.payload["messages"][0]["content"] for request in stage.model.asked] == ["."]
