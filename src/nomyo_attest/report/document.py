@@ -232,6 +232,7 @@ class Entry:
         brief: the number of items that a brief report shows.
         noun: the noun for an item.
         total: the number of all items.
+        number: the position in the list, from 1, if other sections refer to it; otherwise 0.
     """
 
     mark: Mark
@@ -242,6 +243,7 @@ class Entry:
     brief: int = 0
     noun: str = "item"
     total: int = 0
+    number: int = 0
     detail: Detail = Detail.BRIEF
 
 

@@ -150,7 +150,8 @@ def _fact(name: str, text: str) -> str:
 
 
 def _entry(entry: Entry) -> list[str]:
-    head = f"{_text(entry.mark)} {_text(entry.name)} {_text(entry.amount)}".rstrip()
+    position = f"Incident {entry.number}: " if entry.number else ""
+    head = f"{position}{_text(entry.mark)} {_text(entry.name)} {_text(entry.amount)}".rstrip()
     lines = [_fact(_text(fact.name), _text(fact.text)) for fact in select(entry.facts, Detail.BRIEF)]
     shown = entry.items[:_ITEMS]
     lines += [_fact("", _joined(item)) for item in shown]

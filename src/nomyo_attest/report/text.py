@@ -186,14 +186,17 @@ class _Renderer:
     def _head(self, entry: Entry) -> list[str]:
         """Render mark, name and amount on a line, as for a rule of a single result; a long amount goes below."""
         tag, name, amount = entry.mark.text, self.text(entry.name), self.text(entry.amount)
-        first = f"  {tag}  {name}  "
+        before = f"  {entry.number}. " if entry.number else "  "
+        first = f"{before}{tag}  {name}  "
         lines = [f"{first}{amount}".rstrip()]
         if len(lines[0]) > self.style.width:
-            lines = self.style.wrap(name, f"  {tag}  ", "    ") + (self.style.wrap(amount, "    ") if amount else [])
-        rest = lines[0].removeprefix(f"  {tag}  ")
+            lines = self.style.wrap(name, f"{before}{tag}  ", "    ") + (
+                self.style.wrap(amount, "    ") if amount else []
+            )
+        rest = lines[0].removeprefix(f"{before}{tag}  ")
         name = rest[: len(name)]
         painted = f"{self.style.paint(name, 'bold')}{rest[len(name) :]}"
-        return [f"  {self.style.paint(tag, _ink(entry.mark))}  {painted}", *lines[1:]]
+        return [f"{before}{self.style.paint(tag, _ink(entry.mark))}  {painted}", *lines[1:]]
 
     def _fact(self, fact: Fact) -> list[str]:
         return self.style.wrap(self.text(fact.text), f"{' ' * _LABEL_INDENT}{self.text(fact.name).ljust(_LABEL)}")

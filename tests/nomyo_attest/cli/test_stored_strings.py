@@ -49,7 +49,8 @@ cross_record.places.source cross_record.records cross_record.rule cross_record_r
 cross_record_rules.appraised cross_record_rules.compared cross_record_rules.findings cross_record_rules.outcome
 cross_record_rules.question cross_record_rules.records cross_record_rules.remark cross_record_rules.remediation
 cross_record_rules.rule cross_record_rules.undated cross_record_rules.usable duplicate_names duplicate_names_total
-failures failures_total format gaps gaps.begins gaps.ends gaps.records incidents incidents.aik incidents.aik_label
+failures failures_total format gaps gaps.begins gaps.ends gaps.records incidents incidents.affirming incidents.aik
+incidents.aik_label
 incidents.boots incidents.boots.aik incidents.boots.clock_epoch incidents.boots.first incidents.boots.first.line
 incidents.boots.first.processed_at incidents.boots.first.source incidents.boots.last incidents.boots.last.line
 incidents.boots.last.processed_at incidents.boots.last.source incidents.boots.records incidents.boots.reset_count

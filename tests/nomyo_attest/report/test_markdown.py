@@ -67,11 +67,13 @@ def test_nothing_links_loads_runs_or_mentions_and_every_table_is_whole(whole: Su
 
 
 def test_the_first_screen_says_whether_it_passed_how_many_and_what_happened() -> None:
-    screen = audit_markdown(summary()).splitlines()[:30]
+    screen = audit_markdown(summary()).splitlines()[:32]
     assert screen[0] == "## nomyo-attest audit: not passed"
     assert "| **contraindicated** | 75 | 0.7% |" in screen
     assert "Exit status 1: not passed; 75 contraindicated, 146 none, 1 unreadable, 2 findings across records." in screen
-    at = next(at for at, line in enumerate(screen) if line.startswith("**HIGH** One machine (inferred) booted"))
+    at = next(
+        at for at, line in enumerate(screen) if line.startswith("Incident 1: **HIGH** One machine (inferred) booted")
+    )
     assert "75 responses" in screen[at]
     assert screen[at + 3 : at + 5] == [
         "- expected: `c6cf0b83…3530` (Secure Boot on, db 2026-10)",

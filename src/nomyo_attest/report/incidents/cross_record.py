@@ -114,7 +114,8 @@ def _kind(findings: _Findings) -> Kind:
 
 
 def _incident(summary: Summary, kind: Kind, findings: _Findings) -> Incident:
-    main = max(findings, key=lambda finding: finding.records) if kind is Kind.ROLLBACK else findings[0]
+    main = findings[0]
+    records, affirming = _counts(summary, findings)
     aiks = aik_labels(summary.policy.document)
     aik_name = main.key[:_KEY_MAXIMUM] if kind in (Kind.ROLLBACK, Kind.REUSED_KEY) else ""
     first, last = (
@@ -127,7 +128,8 @@ def _incident(summary: Summary, kind: Kind, findings: _Findings) -> Incident:
         kind=kind,
         severity=severity_of(kind),
         title=_TITLES[kind](findings, aiks),
-        records=main.records,
+        records=records,
+        affirming=affirming,
         first=first,
         last=last,
         rules=tuple(finding.rule for finding in findings),
@@ -137,7 +139,7 @@ def _incident(summary: Summary, kind: Kind, findings: _Findings) -> Incident:
         changes=tuple(change for finding in findings for change in _changes(finding)),
         problem=finding_message(findings[0]),
         places=between[:_PLACES_MAXIMUM],
-        places_total=max(0, main.records - 2),
+        places_total=max(0, records - 2),
         remediation=_remediation(summary, findings),
     )
 
@@ -148,7 +150,9 @@ def _combined_incident(summary: Summary, kind: Kind, groups: list[_Findings]) ->
     firsts = [findings[0].first for findings in groups]
     total = sum(rule.findings for rule in summary.cross_record_rules if rule.rule in rules)
     more = total - sum(finding.rule in rules for finding in summary.cross_record)
-    records = min(sum(max(finding.records for finding in findings) for findings in groups), summary.counts.total)
+    counted = [_counts(summary, findings) for findings in groups]
+    records = min(sum(records for records, _ in counted), summary.counts.total)
+    affirming = [number for _, number in counted if number is not None]
     noun = {
         Kind.REPLAY: "responses were replayed",
         Kind.DUPLICATE: "responses were recorded more than once",
@@ -167,6 +171,7 @@ def _combined_incident(summary: Summary, kind: Kind, groups: list[_Findings]) ->
         severity=severity_of(kind),
         title=title,
         records=records,
+        affirming=min(sum(affirming), records) if affirming else None,
         first=first,
         last=last,
         rules=rules,
@@ -174,6 +179,18 @@ def _combined_incident(summary: Summary, kind: Kind, groups: list[_Findings]) ->
         places_total=len(groups) - 1,
         remediation=_remediation(summary, groups[0]),
     )
+
+
+def _counts(summary: Summary, findings: _Findings) -> tuple[int, int | None]:
+    """Count the records of an incident, and those that are affirmed; None if these were not counted.
+
+    Findings of a duplicate are about the same records. Findings about the clock and the counters of an AIK have some
+    records in common, and the summary counts each of these once.
+    """
+    keys = {(finding.rule.partition(".")[0], finding.key) for finding in findings}
+    counted = [one for one in (summary.affected.by_key if summary.affected else ()) if (one.family, one.key) in keys]
+    records = max(*(one.records for one in findings), *(one.records for one in counted), 0)
+    return records, max((one.affirming for one in counted), default=None)
 
 
 def _position(place: Place) -> tuple[int, int, str, int]:

@@ -97,6 +97,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
         places: the places of further boots, duplicates or sources.
         places_total: the number of all further places.
         remediation: what to do, in sentences.
+        affirming: those of `records` that are affirmed; None for an incident that is not about records compared with
+            each other, or if they were not counted.
     """
 
     kind: Kind
@@ -118,6 +120,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     places: tuple[Place, ...] = ()
     places_total: int = 0
     remediation: str = ""
+    affirming: int | None = None
 
 
 def severity_of(kind: Kind) -> Severity:

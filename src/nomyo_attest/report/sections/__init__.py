@@ -11,14 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from nomyo_attest.audit.cross_record.model import NOT_EVALUATED
-from nomyo_attest.audit.row import UNREADABLE, VERDICTS
+from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.summary import SourceSummary, Summary
 from nomyo_attest.report.causes import (
-    RELEASED_NOT_AFFIRMED,
-    REMEDIATION_RELEASED,
     outside_text,
-    released_text,
     verdict_counts,
 )
 from nomyo_attest.report.document import (
@@ -28,8 +24,6 @@ from nomyo_attest.report.document import (
     Detail,
     Digest,
     Document,
-    Entries,
-    Entry,
     Fact,
     Facts,
     Fold,
@@ -39,7 +33,6 @@ from nomyo_attest.report.document import (
     Quote,
     Row,
     Section,
-    Share,
     Table,
     Text,
     Verbatim,
@@ -49,15 +42,12 @@ from nomyo_attest.report.formatting import (
     count,
     duration,
     firmware_text,
-    moment,
     number,
-    sentence,
-    shares,
     size,
 )
 from nomyo_attest.report.incidents import incidents
 from nomyo_attest.report.labels import pinned_aiks
-from nomyo_attest.report.limits import limit_names, trust_text
+from nomyo_attest.report.limits import limit_names
 from nomyo_attest.report.policy import UNSAFE_EFFECTS
 from nomyo_attest.report.sections.findings import (
     cross_record_section,
@@ -73,6 +63,7 @@ from nomyo_attest.report.sections.fleet import (
     timeline_section,
 )
 from nomyo_attest.report.sections.incident_list import incidents_section
+from nomyo_attest.report.sections.result import result_section
 
 __all__ = ["audit_document"]
 
@@ -88,14 +79,6 @@ _EXIT_MEANINGS: Final = {
     1: "the audit found something that counts as a failure (--fail-on).",
     2: "some input could not be read and was not appraised, so the audit is not complete.",
 }
-_VERDICT_MEANINGS: Final = {
-    "affirming": "every rule that the policy requires holds",
-    "warning": "all required rules hold; a rule that the policy makes a warning does not hold or is undecided",
-    "contraindicated": "a required rule does not hold",
-    "none": "no required rule fails, but a required rule is undecided, or there is no evidence",
-    UNREADABLE: "a file, an archive or a line could not be read, and was not appraised",
-}
-
 _POLICY_PARTS: Final = frozenset({"format", "id", "description", "pcrs"})
 """Keys of a policy that have separate rows or tables."""
 
@@ -107,6 +90,7 @@ _DOCUMENT_MAX: Final = 60_000
 def audit_document(summary: Summary) -> Document:
     """Build the document of an audit's report."""
     policy = summary.policy
+    listed = incidents(summary)
     return Document(
         title=f"{count(summary.counts.total, 'record')} in {count(summary.sources_total, 'source')}",
         subject=("policy ", Name(policy.id, 60), " (", Name(f"{policy.digest[:19]}…"), ")"),
@@ -115,8 +99,8 @@ def audit_document(summary: Summary) -> Document:
         meaning=_EXIT_MEANINGS.get(summary.status, _EXIT_MEANINGS[1]),
         reason=summary.status_reason,
         sections=(
-            _result(summary),
-            incidents_section(incidents(summary)),
+            result_section(summary, listed),
+            incidents_section(listed),
             rules_section(summary),
             unreadable_section(summary),
             cross_record_section(summary),
@@ -130,75 +114,6 @@ def audit_document(summary: Summary) -> Document:
             _provenance(summary),
         ),
     )
-
-
-def _result(summary: Summary) -> Section:
-    total = summary.counts.total
-    verdicts = Paragraph(_result_sentences(summary), PAGE if total else Detail.BRIEF)
-    counts = verdict_counts(summary.counts)
-    rows = [
-        Row(
-            (Mark(name, name), records, Share(share, records, total, name), _VERDICT_MEANINGS[name]),
-            Detail.BRIEF if records else PAGE,
-        )
-        for (name, records), share in zip(counts, shares([records for _, records in counts]), strict=True)
-    ]
-    numeric = (Column("records", numeric=True), Column("share", numeric=True))
-    columns = (Column("verdict"), *numeric, Column("meaning", detail=PAGE))
-    table = Table("counts", "Records by verdict", columns, rows if total else ())
-    return Section("result", "Result", [verdicts, table, _facts(summary), *_released(summary)])
-
-
-def _result_sentences(summary: Summary) -> str:
-    counts = summary.counts
-    if not counts.total:
-        return "No record was appraised, so nothing is affirmed."
-    not_passed = counts.total - counts.affirming - counts.warning
-    if counts.total == 1:
-        outcome = "is affirmed" if counts.affirming else "passes with a warning that the policy allows"
-        parts = [f"The record {'is not affirmed' if not_passed else outcome}."]
-    else:
-        parts = [f"{number(counts.affirming)} of {number(counts.total)} records are affirmed."]
-        if counts.warning:
-            parts.append(f"{number(counts.warning)} more pass with a warning that the policy allows.")
-        if not_passed:
-            parts.append(f"{number(not_passed)} {'is' if not_passed == 1 else 'are'} not affirmed.")
-    if findings := sum(rule.findings for rule in summary.cross_record_rules):
-        parts.append(f"The cross-record checks have {count(findings, 'finding')}.")
-    if not_evaluated := sum(rule.outcome == NOT_EVALUATED for rule in summary.cross_record_rules):
-        parts.append(f"{count(not_evaluated, 'cross-record check')} could not be evaluated.")
-    return " ".join(parts)
-
-
-def _facts(summary: Summary) -> Facts:
-    policy = summary.policy
-    limits = limit_names(summary)
-    quoted: tuple[Text, ...] = tuple(part for limit in limits for part in ("; ", Quote(limit)))[1:]
-    rows = [
-        Fact("AIK trust", trust_text(summary), FULL),
-        *([Fact("Not established", (*quoted, "."), FULL)] if limits else []),
-        Fact("Policy", (Name(policy.id), " ", Digest(policy.digest.removeprefix("sha256:"))), PAGE),
-        Fact("Inputs", (count(summary.sources_total, "source"), ", digest ", Digest(summary.inputs_digest)), PAGE),
-    ]
-    if summary.timeline:
-        end = summary.timeline[-1].at + summary.bucket_seconds
-        rows.append(Fact("Period", f"{moment(summary.timeline[0].at)} to {moment(end)}", FULL))
-    if summary.outside:
-        text = f"{count(summary.outside, 'record')}, not appraised: {outside_text(summary)}"
-        rows.append(Fact("Outside the window", text))
-    if summary.blank:
-        rows.append(Fact("Without a record", count(summary.blank, "blank line")))
-    if text := released_text(summary.released):
-        rows.append(Fact(RELEASED_NOT_AFFIRMED, text))
-    return Facts(rows)
-
-
-def _released(summary: Summary) -> list[Block]:
-    if not summary.released.not_affirmed:
-        return []
-    amount = count(summary.released.not_affirmed, "completion")
-    facts = [Fact("remediation", sentence(REMEDIATION_RELEASED))]
-    return [Entries("released", [Entry(Mark("contraindicated", "RELEASED"), "not affirmed", amount, facts)])]
 
 
 # ---- sources

@@ -44,11 +44,11 @@ def incidents_section(listed_incidents: Sequence[Incident]) -> Section:
     title = "Incidents"
     if not listed_incidents:
         return Section("incidents", title, [Paragraph("No incidents.", PAGE)])
-    listed: Block = Entries("incidents", [_entry(incident) for incident in listed_incidents], "incident")
+    listed: Block = Entries("incidents", [_entry(*numbered) for numbered in enumerate(listed_incidents, 1)], "incident")
     return Section("incidents", title, [listed], number(len(listed_incidents)))
 
 
-def _entry(incident: Incident) -> Entry:
+def _entry(position: int, incident: Incident) -> Entry:
     severity = incident.severity
     return Entry(
         Mark(SEVERITY_KINDS[severity], severity.value.upper()),
@@ -56,6 +56,7 @@ def _entry(incident: Incident) -> Entry:
         facts=list(_facts(incident)),
         items=[_boot(boot) for boot in incident.boots] if incident.boots_total > 1 else [],
         noun="boot",
+        number=position,
         total=incident.boots_total if incident.boots_total > 1 else 0,
     )
 
@@ -64,7 +65,7 @@ def _facts(incident: Incident) -> Iterator[Fact]:
     first, last = incident.first, incident.last
     if first is not None and first.processed_at is not None:
         yield Fact("when", _period(first.processed_at, last.processed_at if last else None), PAGE)
-    yield Fact("records", number(incident.records), PAGE)
+    yield Fact("records", _records(incident), PAGE if incident.affirming is None else Detail.BRIEF)
     if incident.problem and not incident.changes:
         yield Fact("problem", Quote(incident.problem, message=True), FULL if incident.keys else Detail.BRIEF)
     for change in incident.changes[:_CHANGES_MAXIMUM]:
@@ -88,6 +89,14 @@ def _facts(incident: Incident) -> Iterator[Fact]:
     yield Fact("rules" if len(incident.rules) > 1 else "rule", tuple(_names(incident.rules)))
     if incident.remediation:
         yield Fact("remediation", incident.remediation)
+
+
+def _records(incident: Incident) -> str:
+    records, affirming = incident.records, incident.affirming
+    if affirming is None:
+        return number(records)
+    share = "none" if not affirming else number(affirming) if affirming < records else "all"
+    return f"{number(records)}, {share} of them affirmed" if records > 1 else f"1, {'not ' * (not affirming)}affirmed"
 
 
 def _period(first: int, last: int | None) -> str:
