@@ -93,8 +93,10 @@ CROSS_RECORD_RULES: Final = (
         signed structure is compared, not the signature, since anyone can compute a second valid form of an ECDSA
         signature.
 
-        Remediation: compare the records listed. If they are the same response, stored in two files or sent twice, audit
-        it once. If their payload ids differ, one response contains the quote of another response: do not rely on them.
+        Remediation: compare the payload ids and dates of the records listed. If neither differ, the response was stored
+        in two files or sent twice: audit it once. If only the dates differ, it was recorded or sent again under a new
+        date: do not rely on the later records. If the payload ids differ, one response contains the quote of another
+        one: do not rely on any of them.
         """,
         "TPMS_ATTEST",
         duplicates_query("quote", "payload_id"),
@@ -158,9 +160,9 @@ CROSS_RECORD_RULES: Final = (
         their quotes, and the TPM's clock appears to go back by the difference. A record without a usable `processed_at`
         cannot be ordered. If its AIK also signed other records, the rule is not evaluated.
 
-        Remediation: check by how much the clock went back. If by moments, responses overtook each other, or the
-        server's clock was set back. If by more, two TPMs share a key, a virtual TPM was restored to an earlier state,
-        or old quotes were given a new date. Do not rely on the responses until you have an explanation.
+        Remediation: if the clock went back by seconds, responses overtook each other, or the server's clock was set
+        back. If it went back by more, two TPMs share a key, a virtual TPM was restored to an earlier state, or old
+        quotes were given a new date. Do not rely on the responses until you have an explanation.
         """,
         "TPMS_CLOCK_INFO.clock",
         CLOCK_QUERY,
@@ -182,8 +184,9 @@ CROSS_RECORD_RULES: Final = (
         that is constant for the key, so they can be compared only for the same AIK. The sum is 32 bits wide and wraps
         to zero once in 2^32 counts. TPM2_Clear sets both counters to zero.
 
-        Remediation: as for `rollback.clock`. Two TPMs share a key, a virtual TPM was restored to an earlier state, old
-        quotes were given a new date, the TPM was cleared, or the server's clock was set back across a restart.
+        Remediation: two TPMs share a key, a virtual TPM was restored to an earlier state, old quotes were given a new
+        date, the TPM was cleared, or the server's clock was set back across a restart. Do not rely on the responses
+        until you have an explanation.
         """,
         "TPMS_CLOCK_INFO.resetCount, restartCount",
         COUNTERS_QUERY,

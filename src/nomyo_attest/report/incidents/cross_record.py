@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from nomyo_attest.audit.cross_record.model import NOT_EVALUATED, CrossRecordFinding
@@ -11,6 +11,7 @@ from nomyo_attest.audit.summary import Summary
 from nomyo_attest.report.causes import finding_message, remediation_not_evaluated
 from nomyo_attest.report.formatting import clock_reading, count, duration, number, sentence
 from nomyo_attest.report.incidents.model import Change, Incident, Kind, severity_of
+from nomyo_attest.report.incidents.remediation import remediation, replay_machine, replay_problem
 from nomyo_attest.report.incidents.wording import aik_text, date_text, period_phrase
 from nomyo_attest.report.labels import aik_labels
 
@@ -18,7 +19,6 @@ SEPARATE_MAXIMUM: Final = 5
 """Maximum incidents of a kind that are listed separately; if there are more, they are combined into one."""
 
 _PLACES_MAXIMUM: Final = 10
-_REMEDIATION_MAXIMUM: Final = 2000
 _KEY_MAXIMUM: Final = 200
 _DUPLICATES: Final = ("duplicate.quote", "duplicate.payload_id", "reused.aik")
 
@@ -137,10 +137,11 @@ def _incident(summary: Summary, kind: Kind, findings: _Findings) -> Incident:
         aik=aik_name,
         aik_label=aiks.get(aik_name, ""),
         changes=tuple(change for finding in findings for change in _changes(finding)),
-        problem=finding_message(findings[0]),
+        problem=(replay_problem(findings) if kind is Kind.REPLAY else "") or finding_message(findings[0]),
         places=between[:_PLACES_MAXIMUM],
         places_total=max(0, records - 2),
-        remediation=_remediation(summary, findings),
+        machine=replay_machine(findings, aiks) if kind is Kind.REPLAY else "",
+        remediation=remediation(kind, findings, summary.cross_record_rules, combined=False),
     )
 
 
@@ -177,7 +178,7 @@ def _combined_incident(summary: Summary, kind: Kind, groups: list[_Findings]) ->
         rules=rules,
         places=tuple(place for place in firsts if place != first)[:_PLACES_MAXIMUM],
         places_total=len(groups) - 1,
-        remediation=_remediation(summary, groups[0]),
+        remediation=remediation(kind, groups[0], summary.cross_record_rules, combined=True),
     )
 
 
@@ -196,13 +197,6 @@ def _counts(summary: Summary, findings: _Findings) -> tuple[int, int | None]:
 def _position(place: Place) -> tuple[int, int, str, int]:
     time = place.processed_at
     return int(time is None), time or 0, place.source, place.line
-
-
-def _remediation(summary: Summary, findings: Sequence[CrossRecordFinding]) -> str:
-    for rule in summary.cross_record_rules:
-        if rule.rule == findings[0].rule:
-            return sentence(rule.remediation[:_REMEDIATION_MAXIMUM])
-    return ""
 
 
 def _changes(finding: CrossRecordFinding) -> Iterator[Change]:

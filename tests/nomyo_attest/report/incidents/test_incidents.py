@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from nomyo_attest.audit.cross_record.model import CrossRecordFinding
+from nomyo_attest.audit.cross_record.model import CrossRecordFinding, CrossRecordRuleSummary
+from nomyo_attest.audit.cross_record.rules import CROSS_RECORD_RULES
 from nomyo_attest.audit.place import Place
 from nomyo_attest.audit.summary import Boot, CauseFinding, CauseGroup, RuleSummary, Summary
 from nomyo_attest.report.incidents import Incident, Kind, Severity, incidents
@@ -86,6 +87,39 @@ def test_the_findings_about_one_duplicate_are_one_incident() -> None:
     assert one.title == "One response of 2 November 2026 was replayed on 14 November 2026"
     assert (one.kind, one.records, one.keys[:2]) == (Kind.REPLAY, 2, ("q", "p"))
     assert one.rules == ("duplicate.quote", "duplicate.payload_id", "reused.aik")
+    assert "quote and payload id, but dates 12 days apart" in one.problem
+    assert "000b2222" in one.machine
+    assert "the later record" in one.remediation
+
+
+def test_a_quote_under_another_payload_id_makes_no_date_the_right_one() -> None:
+    (one,) = of(cross_record=[found("duplicate.quote", "q", place(3), place(8, 12), detail="different")])
+    assert (one.kind, one.machine) == (Kind.REPLAY, "")
+    assert "dates" not in one.problem
+    assert "later" not in one.remediation
+    assert "not rely on these responses" in one.remediation
+
+
+@pytest.mark.parametrize(
+    ("places", "back", "overtaken", "shared_key"),
+    [(1, 59_999, True, False), (2, 59_999, True, True), (1, 60_000, False, True)],
+)
+def test_the_remediation_of_a_rollback_depends_on_how_far_the_clock_went_back(
+    places: int, back: int, overtaken: bool, shared_key: bool
+) -> None:
+    """Of several records, only the first has a known difference, so the remediation is that of the rule."""
+    at = [place(5 + number, 3) for number in range(places)]
+    (one,) = of(
+        cross_record=[found("rollback.clock", "000b" + "33" * 32, *at, detail="clock", high=10**9, low=10**9 - back)],
+        cross_record_rules=[
+            CrossRecordRuleSummary(
+                rule=rule.id, question=rule.question, remediation=rule.remediation, findings=1, records=places
+            )
+            for rule in CROSS_RECORD_RULES
+            if rule.id == "rollback.clock"
+        ],
+    )
+    assert ("overtook" in one.remediation, "share a key" in one.remediation) == (overtaken, shared_key)
 
 
 def test_an_aik_that_signed_more_than_a_duplicate_is_an_incident_of_its_own() -> None:
