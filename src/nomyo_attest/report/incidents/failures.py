@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from nomyo_attest.audit.place import Place
@@ -31,23 +31,24 @@ _PLACES_MAXIMUM: Final = 10
 _REMEDIATIONS_MAXIMUM: Final = 3
 
 
-def group_incidents(summary: Summary) -> Iterator[Incident]:
-    """Yield an incident for each group of failing records."""
+def group_incidents(summary: Summary, apart: Collection[str] = ()) -> Iterator[Incident]:
+    """Yield an incident for each group of failing records; the rules in `apart` have incidents of their own."""
     labels, aiks = pcr_labels(summary.policy.document), aik_labels(summary.policy.document)
     for group in summary.cause_groups:
-        findings = sorted(group.findings, key=_importance)
+        findings = sorted((finding for finding in group.findings if finding.rule not in apart), key=_importance)
         if findings:
             yield _incident(group, findings, labels, aiks)
 
 
-def unlisted_record_incidents(summary: Summary) -> Iterator[Incident]:
-    """Yield an incident for each rule that does not hold for records whose group is not listed."""
+def unlisted_record_incidents(summary: Summary, apart: Collection[str] = ()) -> Iterator[Incident]:
+    """Yield an incident for each rule that does not hold for records whose group is not listed, except for `apart`."""
     listed: Counter[tuple[str, str]] = Counter()
     for group in summary.cause_groups:
         listed.update({(finding.rule, finding.outcome): group.records for finding in group.findings})
     for rule in summary.rules:
         unlisted = rule.records - listed[rule.rule, rule.outcome]
-        if rule.outcome != CONSEQUENCE and rule.requirement != "ignore" and unlisted > 0:
+        is_omitted = rule.outcome == CONSEQUENCE or rule.requirement == "ignore" or rule.rule in apart
+        if not is_omitted and unlisted > 0:
             yield _unlisted(rule, unlisted, some_listed=unlisted < rule.records)
 
 

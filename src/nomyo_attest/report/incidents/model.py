@@ -22,6 +22,8 @@ class Severity(Enum):
 class Kind(Enum):
     """What happened, most urgent first."""
 
+    PERIOD = "period"
+    """The policy had expired, or was not valid yet, at the time of the appraisals: no record is affirmed."""
     EVIDENCE = "evidence"
     """Evidence is malformed, or a TPM did not make it for this response."""
     BOOT = "boot"

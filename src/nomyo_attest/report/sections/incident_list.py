@@ -22,7 +22,7 @@ from nomyo_attest.report.document import (
     Text,
 )
 from nomyo_attest.report.formatting import count, duration, moment, number
-from nomyo_attest.report.incidents import COUNTERS, Change, Incident, Severity
+from nomyo_attest.report.incidents import COUNTERS, Change, Incident, Kind, Severity
 from nomyo_attest.report.incidents.plain import is_digest, value_text
 
 FULL, PAGE = Detail.FULL, Detail.PAGE
@@ -78,7 +78,7 @@ def _facts(incident: Incident) -> Iterator[Fact]:
         yield Fact("AIK", Aik(incident.aik, incident.aik_label), Detail.BRIEF if incident.aik_label else FULL)
     if incident.machine:
         yield Fact("machine", incident.machine)
-    if incident.first is not None:
+    if incident.first is not None and incident.kind is not Kind.PERIOD:
         yield Fact("first", incident.first)
     if incident.last is not None and incident.last != incident.first:
         yield Fact("last", incident.last)
