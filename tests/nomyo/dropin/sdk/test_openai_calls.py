@@ -175,6 +175,11 @@ def test_raw_and_streaming_responses_have_the_verdict_in_a_header(client: Any) -
         assert headers["x-request-id"] == headers["x-nomyo-payload-id"]
 
 
+def test_a_client_has_the_timeout_of_the_transport_and_no_retries_of_its_own(stage: Stage) -> None:
+    with openai_client(**stage.options(timeout=7.0)) as client:
+        assert (client.timeout, client.max_retries) == (7.0, 0)
+
+
 def test_a_copy_of_the_client_with_other_options_is_encrypted_and_held_too(stage: Stage, client: Any) -> None:
     copy = client.with_options(max_retries=5, timeout=0.5)
     assert copy.chat.completions.create(model=MODEL, messages=MESSAGES).choices[0].message.content == REPLY

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from nomyo.dropin import async_openai_client, openai_client
+from nomyo.dropin.portal import portal
 from tests.nomyo.dropin.sdk.installed import sdk
 from tests.nomyo.dropin.sdk.outcomes import slow
 from tests.nomyo.dropin.sdk.scripted_model import reply_to
@@ -20,6 +21,10 @@ from tests.nomyo.dropin.sdk.stage import MESSAGES, MODEL, REPLY, Stage
 from tests.nomyo.router.openai_server import ReceivedRequest, ScriptedReply
 
 openai = sdk("openai")
+
+
+async def other_tasks() -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
 
 def ask(client: Any, prompt: str | None = None) -> str:
@@ -86,6 +91,7 @@ def test_ctrl_c_interrupts_a_blocking_call(stage: Stage) -> None:
         with pytest.raises(KeyboardInterrupt):
             ask(client)
         assert time.monotonic() - started < 1.5
+        assert portal().call(other_tasks()) == []
         stage.model.answer = reply_to
         assert ask(client) == REPLY
     assert arrived.is_set()
