@@ -175,9 +175,10 @@ def test_raw_and_streaming_responses_have_the_verdict_in_a_header(client: Any) -
         assert headers["x-request-id"] == headers["x-nomyo-payload-id"]
 
 
-def test_a_client_has_the_timeout_of_the_transport_and_no_retries_of_its_own(stage: Stage) -> None:
+def test_a_client_has_the_timeout_of_the_transport_and_neither_retries_redirects_nor_proxies(stage: Stage) -> None:
     with openai_client(**stage.options(timeout=7.0)) as client:
         assert (client.timeout, client.max_retries) == (7.0, 0)
+        assert (client._client.trust_env, client._client.follow_redirects) == (False, False)
 
 
 def test_a_copy_of_the_client_with_other_options_is_encrypted_and_held_too(stage: Stage, client: Any) -> None:
