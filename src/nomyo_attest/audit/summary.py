@@ -327,5 +327,11 @@ class Summary(msgspec.Struct, kw_only=True):
     cause_groups: list[CauseGroup] = []
     """Records that are not affirmed, grouped by cause; only the largest groups."""
     cause_groups_total: int = 0
+    period_begins: int | None = None
+    """The time of the first record in the timeline; None without a timeline."""
+    period_ends: int | None = None
+    """The time of the last record in the timeline."""
+    usual_interval: int = 0
+    """The median time, in seconds, between records of the timeline with different times; 0 if it is unknown."""
     affected: Affected | None = None
     """None in a summary of a version that did not count these records."""

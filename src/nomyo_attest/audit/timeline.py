@@ -55,7 +55,7 @@ class Timeline(NamedTuple):
         buckets: all buckets, including empty ones.
         undated: number of records without a time.
         time_outliers: number of records outside the span.
-        gaps, unavailable: see `Summary`.
+        gaps, unavailable, usual_interval: see `Summary`.
     """
 
     begins: int
@@ -67,6 +67,7 @@ class Timeline(NamedTuple):
     time_outliers: int
     gaps: list[Gap]
     unavailable: list[Gap]
+    usual_interval: int = 0
 
     @property
     def bucket_of(self) -> str:
@@ -112,6 +113,7 @@ def timeline_of(store: Store) -> Timeline:
         dated - in_buckets,
         _gaps(store, first, last),
         _longest_unavailable(store, first, last),
+        _usual_interval(store, first, last),
     )
 
 
@@ -170,6 +172,17 @@ def _gaps(store: Store, first: int, last: int) -> list[Gap]:
         (first, last, GAPS_LISTED),
     )
     return [Gap(begins=begins, ends=ends, records=0) for begins, ends in rows]
+
+
+def _usual_interval(store: Store, first: int, last: int) -> int:
+    """Return the median of the intervals between consecutive times of records; 0 if there is one time."""
+    ((times,),) = store.query("SELECT COUNT(*) FROM temp.seconds WHERE at BETWEEN ? AND ?", (first, last))
+    rows = store.query(
+        "SELECT at - before AS seconds FROM (SELECT at, LAG(at) OVER (ORDER BY at) AS before FROM temp.seconds "
+        "WHERE at BETWEEN ? AND ?) WHERE before IS NOT NULL ORDER BY seconds LIMIT 1 OFFSET ?",
+        (first, last, max(times - 2, 0) // 2),
+    )
+    return next((seconds for (seconds,) in rows), 0)
 
 
 def _longest_unavailable(store: Store, first: int, last: int) -> list[Gap]:

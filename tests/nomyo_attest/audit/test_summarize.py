@@ -50,6 +50,13 @@ def test_an_audit_of_nothing_has_a_summary(store: Store) -> None:
     assert summary.policy.document == POLICY.to_dict()
 
 
+def test_the_period_is_from_the_first_to_the_last_record(store: Store) -> None:
+    fill(store, facts_of({"processed_at": 1_800_000_911}, {"processed_at": 1_800_000_077}, {}))
+    summary = summary_of(store)
+    assert (summary.period_begins, summary.period_ends) == (1_800_000_077, 1_800_000_911)
+    assert summary.timeline[0].at < 1_800_000_077
+
+
 def test_sources_with_a_problem_or_a_failure_come_first_and_totals_add_up(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,13 @@ def test_the_longest_gaps_are_listed_longest_first(store: Store) -> None:
     assert [gap.ends - gap.begins for gap in made.gaps] == list(range(29, 29 - GAPS_LISTED, -1))
 
 
+@pytest.mark.parametrize(
+    ("times", "usual"), [([], 0), ([0], 0), ([0, 0, 7], 7), ([0, 1, 5], 1), ([0, 2, 5, 100], 3), ([3, 0, 1, 90, 92], 2)]
+)
+def test_the_usual_interval_is_the_median_between_different_times(store: Store, times: list[int], usual: int) -> None:
+    assert timeline(store, [NOON + at for at in times]).usual_interval == usual
+
+
 def test_seconds_that_follow_each_other_have_no_gap(store: Store) -> None:
     assert timeline(store, [NOON, NOON, NOON + 1]).gaps == []
 

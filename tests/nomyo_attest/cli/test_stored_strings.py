@@ -60,7 +60,8 @@ incidents.first.source incidents.keys incidents.kind incidents.last incidents.la
 incidents.last.source incidents.machine incidents.places incidents.places.line incidents.places.processed_at
 incidents.places.source incidents.places_total incidents.problem incidents.records incidents.remediation
 incidents.rules incidents.severity incidents.title incidents.values inputs_digest not_established outside
-outside_by_server places places.lines places.message places.outcome places.records places.requirement places.rule
+outside_by_server period_begins period_ends places
+places.lines places.message places.outcome places.records places.requirement places.rule
 places.source places_total policy policy.digest policy.document policy.id policy.source profiles profiles.aiks
 profiles.counts profiles.counts.affirming profiles.counts.contraindicated profiles.counts.none
 profiles.counts.unreadable profiles.counts.warning profiles.first profiles.first.line profiles.first.processed_at
@@ -76,7 +77,8 @@ sources.counts.none sources.counts.unreadable sources.counts.warning sources.kin
 sources.outside_by_server sources.problem sources.sha256 sources.size sources_total sources_unreadable status
 status_reason tiers tiers_total time_outliers timeline timeline.at timeline.counts timeline.counts.affirming
 timeline.counts.contraindicated timeline.counts.none timeline.counts.unreadable timeline.counts.warning
-timeline.unavailable unavailable unavailable.begins unavailable.ends unavailable.records undated written
+timeline.unavailable unavailable unavailable.begins unavailable.ends unavailable.records undated
+usual_interval written
 """
 VERDICT_COLUMNS = """
 source line payload_id verdict failed undecided reason trust processed_at recorded_at gate released security_tier

@@ -418,6 +418,8 @@ def summary(**changes: Any) -> Summary:
         bucket_seconds=STEP,
         timeline=timeline,
         undated=UNDATED + 1,
+        period_begins=timeline[0].at,
+        period_ends=timeline[-1].at + STEP - 1,
         gaps=[Gap(begins=START + SILENCE.start * STEP, ends=START + SILENCE.stop * STEP, records=0)],
         unavailable=[Gap(begins=START + OUTAGE.start * STEP, ends=START + OUTAGE.stop * STEP, records=120)],
         tiers=[("high", counts.total - len(without) - 1), ("standard", len(without)), (None, 1)],

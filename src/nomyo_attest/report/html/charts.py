@@ -17,7 +17,7 @@ from nomyo_attest.report.formatting import compact, count, duration, moment, num
 from nomyo_attest.report.html import markers
 from nomyo_attest.report.html.markup import Markup, element, join, render_mark
 from nomyo_attest.report.html.scale import Scale, number_ticks, percent, pixels, time_ticks
-from nomyo_attest.report.sections.fleet import drawable_gaps, most_frequent_verdict
+from nomyo_attest.report.sections.fleet import drawable_gaps, most_frequent_verdict, unusual_gaps
 
 BAR_MINIMUM: Final = 2.0
 """Minimum height of a bar that is not empty, in pixels: one record among a million must be visible."""
@@ -155,7 +155,7 @@ def draw_timeline(summary: Summary) -> Markup:
         y = baseline - _HEIGHT * tick / ticks[-1]
         parts += [line(y, "grid"), label("-8", y + 4, compact(tick), "count")]
     top = header - _HEAD
-    parts += [draw_gaps(scale, drawable_gaps(summary, summary.gaps), top, baseline, "G", "b-gap")]
+    parts += [draw_gaps(scale, drawable_gaps(summary, unusual_gaps(summary)), top, baseline, "G", "b-gap")]
     parts += [draw_gaps(scale, drawable_gaps(summary, summary.unavailable), top, baseline, "E", "b-outage")]
     parts += [_stack(scale, index, bucket, ticks[-1], baseline) for index, bucket in enumerate(buckets)]
     lanes = _lanes(buckets)
@@ -228,7 +228,7 @@ def _lane(scale: Scale, name: str, total_text: str, counts: Sequence[int], top: 
 def _legend(summary: Summary, lanes: list[tuple[str, list[int]]]) -> Markup:
     shown = ["affirming", *(name for name, _ in lanes if name != UNAVAILABLE)]
     items = [join([swatch(name), " ", render_mark(Mark(name, name))]) for name in shown]
-    if drawable_gaps(summary, summary.gaps):
+    if drawable_gaps(summary, unusual_gaps(summary)):
         items.append(join([swatch("gap"), " G: no records"]))
     if drawable_gaps(summary, summary.unavailable):
         items.append(join([swatch("outage"), " E: records without evidence only"]))

@@ -38,6 +38,8 @@ FULL, PAGE = Detail.FULL, Detail.PAGE
 _PCRS_MAXIMUM: Final = 100
 """Maximum PCRs that are shown of a profile. A TPM has 24, in a few banks."""
 _PROFILES_NAMED: Final = 12
+_UNUSUAL_FACTOR: Final = 10
+"""A gap is listed if it has at least this many times the length of the usual interval between records."""
 
 
 # ---- over time
@@ -48,24 +50,40 @@ def timeline_section(summary: Summary) -> Section:
     blocks: list[Block] = []
     if summary.timeline:
         blocks.append(Chart("timeline"))
-    gaps = [*_gaps(summary, summary.gaps, "no records", "G"), *_gaps(summary, summary.unavailable, "no evidence", "E")]
+    long_gaps = unusual_gaps(summary)
+    gaps = [*_gaps(summary, long_gaps, "no records", "G"), *_gaps(summary, summary.unavailable, "no evidence", "E")]
     undated = _undated(summary)
     blocks.append(Paragraph(undated, Detail.BRIEF if summary.time_outliers or (gaps and summary.undated) else PAGE))
     if gaps:
         columns = (
             Column("missing"),
-            Column("mark", detail=PAGE),
+            Column("in the chart", detail=PAGE),
             Column("from"),
             Column("until"),
             Column("for"),
             Column("records", numeric=True),
         )
-        blocks.append(Table("gaps", "The longest periods without records, or without evidence", columns, gaps, "time"))
-    elif summary.timeline:
-        blocks.append(Paragraph("No period is without records or without evidence.", PAGE))
+        missing = ["without records"] * bool(long_gaps) + ["without evidence"] * bool(summary.unavailable)
+        blocks.append(Table("gaps", f"The longest periods {', or '.join(missing)}", columns, gaps, "time"))
+    if summary.timeline and not long_gaps:
+        blocks.append(Paragraph(_no_gaps(summary), PAGE))
     if summary.timeline:
         blocks.append(Fold("The chart as a table", [_buckets(summary)], PAGE))
     return Section("timeline", "Over time", blocks, folded=True)
+
+
+def unusual_gaps(summary: Summary) -> list[Gap]:
+    """Return the gaps that are much longer than the usual interval between records; all if that is unknown."""
+    return [gap for gap in summary.gaps if gap.ends - gap.begins >= _UNUSUAL_FACTOR * summary.usual_interval]
+
+
+def _no_gaps(summary: Summary) -> str:
+    if not summary.usual_interval:
+        return "No period is without records."
+    return (
+        f"No period without records is {_UNUSUAL_FACTOR} times as long as the usual interval between records, which is "
+        f"{duration(summary.usual_interval)}."
+    )
 
 
 def drawable_gaps(summary: Summary, gaps: Iterable[Gap]) -> list[Gap]:
@@ -80,7 +98,7 @@ def _gaps(summary: Summary, gaps: list[Gap], missing: str, letter: str) -> list[
         Row(
             (
                 missing,
-                marks.get(id(gap), "not drawn"),
+                marks.get(id(gap), "shorter than a bar"),
                 moment(gap.begins),
                 moment(gap.ends),
                 duration(gap.ends - gap.begins) if gap.ends > gap.begins else "isolated",

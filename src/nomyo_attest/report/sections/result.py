@@ -140,9 +140,8 @@ def _facts(summary: Summary) -> Facts:
         Fact("Policy", (Name(policy.id), " ", Digest(policy.digest.removeprefix("sha256:"))), PAGE),
         Fact("Inputs", (count(summary.sources_total, "source"), ", digest ", Digest(summary.inputs_digest)), PAGE),
     ]
-    if summary.timeline:
-        end = summary.timeline[-1].at + summary.bucket_seconds
-        rows.append(Fact("Period", f"{moment(summary.timeline[0].at)} to {moment(end)}", FULL))
+    if summary.period_begins is not None and summary.period_ends is not None:
+        rows.append(Fact("Period", f"{moment(summary.period_begins)} to {moment(summary.period_ends)}", FULL))
     if summary.outside:
         text = f"{count(summary.outside, 'record')}, not appraised: {outside_text(summary)}"
         rows.append(Fact("Outside the window", text))

@@ -141,12 +141,20 @@ def test_a_single_record_without_evidence_is_isolated_and_has_no_duration() -> N
     assert "0 s" not in page.by_id("claims").words
 
 
+@pytest.mark.parametrize(("interval", "listed"), [(0, True), (6480, True), (6481, False)])
+def test_a_gap_is_listed_and_drawn_if_it_is_ten_times_the_usual_interval(interval: int, listed: bool) -> None:
+    section = of(usual_interval=interval, unavailable=[]).by_id("timeline")
+    assert bool(section.all("rect", "b-gap")) is listed
+    assert ("No period without records is 10 times" in section.words) is not listed
+    assert ("18 h" in section.words) is listed
+
+
 def test_what_is_shorter_than_a_bar_is_listed_but_not_drawn() -> None:
     sample = summary()
     short = [Gap(begins=one.at, ends=one.at + 3600, records=1) for one in sample.timeline[:3]]
     section = of(gaps=[], unavailable=short).by_id("timeline")
     assert section.all("rect", "b-outage") == []
-    assert [row[:2] for row in rows(table(section, "gaps"))] == [["no evidence", "not drawn"]] * 3
+    assert [row[:2] for row in rows(table(section, "gaps"))] == [["no evidence", "shorter than a bar"]] * 3
     assert rows(table(section, "gaps"))[0][4:] == ["1 h", "1"]
 
 
