@@ -14,7 +14,7 @@ from nomyo.dropin import BASE_URL
 from nomyo.proxy.options import ProxyOptions
 from nomyo.proxy.running import RunningProxy
 from tests.nomyo.dropin.sdk.installed import sdk
-from tests.nomyo.dropin.sdk.outcomes import Ask, other_firmware
+from tests.nomyo.dropin.sdk.outcomes import OUTCOMES, Ask, other_firmware
 from tests.nomyo.dropin.sdk.recording_proxy import RecordingProxy
 from tests.nomyo.dropin.sdk.stage import API_KEY, MODEL, PROMPT, REPLY, Stage
 
@@ -60,6 +60,13 @@ def test_a_refused_prompt_is_sent_once(stage: Stage, way: str) -> None:
         for code in ("not_affirmed", "held"):
             with pytest.raises(Exception, match=code):  # DSPy's own class for 401 and 403
                 ask()
+    assert stage.prompts == 1
+
+
+def test_without_retries_of_its_own_a_failed_request_is_sent_once(stage: Stage) -> None:
+    OUTCOMES["503"].prepare(stage)
+    with model(stage.options(), num_retries=0) as each, pytest.raises(Exception, match=r"503|not available"):
+        each(PROMPT)
     assert stage.prompts == 1
 
 
