@@ -83,7 +83,8 @@ nav small{padding-left:.25rem}
 .status-unreadable{border-color:var(--unreadable)}
 @media (min-width:64rem){
 #result{display:grid;grid-template-columns:minmax(0,11fr) minmax(0,9fr);gap:0 2.2rem}
-#result>*{grid-column:1/-1}#result>.scroll{grid-column:1}#result>dl{grid-column:2;margin-top:.8rem}
+#result>*{grid-column:1/-1}#result>.scroll,#result>.scroll~p{grid-column:1}
+#result>dl{grid-column:2;grid-row:3/span 2;margin-top:.8rem}
 #result>dl>div{grid-template-columns:1fr;padding:.2rem 0 .35rem}#result dt{font-weight:600;font-size:.92rem}
 }
 .cards,.marks{list-style:none;padding:0;margin:.8rem 0 1rem}
