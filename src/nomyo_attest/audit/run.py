@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 import msgspec
 
 from nomyo_attest._version import __version__
-from nomyo_attest.audit.cross_record.model import CrossRecordFinding
+from nomyo_attest.audit.cross_record.model import AffectedRecord, CrossRecordFinding
 from nomyo_attest.audit.pool import Pool
 from nomyo_attest.audit.row import VERDICTS, Row
 from nomyo_attest.audit.sources import Inventory, read_chunks, take_inventory
@@ -250,6 +250,7 @@ class Audit:
         allow_no_evidence: bool = False,
         allow_undated: bool = False,
         on_finding: Callable[[CrossRecordFinding], None] | None = None,
+        on_affected: Callable[[AffectedRecord], None] | None = None,
     ) -> Summary:
         """Summarize all records; see `summarize`.
 
@@ -273,6 +274,7 @@ class Audit:
             allow_no_evidence=allow_no_evidence,
             allow_undated=allow_undated,
             on_finding=on_finding,
+            on_affected=on_affected,
         )
         if self.state.resumed:  # SQLite stores values of any type in any column
             msgspec.convert(msgspec.to_builtins(summary, builtin_types=(bytes,)), Summary)

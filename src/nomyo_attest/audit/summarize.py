@@ -10,7 +10,12 @@ from typing import Final
 from nomyo_attest.audit.cause_groups import cause_groups_of
 from nomyo_attest.audit.cross_record.affected import affected_of
 from nomyo_attest.audit.cross_record.findings import QueryRow, findings_of, outcome_of, remark_of
-from nomyo_attest.audit.cross_record.model import NOT_EVALUATED, CrossRecordFinding, CrossRecordRuleSummary
+from nomyo_attest.audit.cross_record.model import (
+    NOT_EVALUATED,
+    AffectedRecord,
+    CrossRecordFinding,
+    CrossRecordRuleSummary,
+)
 from nomyo_attest.audit.cross_record.queries import QUERY_COLUMNS
 from nomyo_attest.audit.cross_record.rules import evaluated_rules
 from nomyo_attest.audit.cross_record.stored import StoredRecords
@@ -65,6 +70,7 @@ def summarize(
     allow_no_evidence: bool = False,
     allow_undated: bool = False,
     on_finding: Callable[[CrossRecordFinding], None] | None = None,
+    on_affected: Callable[[AffectedRecord], None] | None = None,
 ) -> Summary:
     """Summarize an audit.
 
@@ -79,6 +85,7 @@ def summarize(
         fail_on, max_failures, allow_no_evidence: see `status_of`.
         allow_undated: accept cross-record checks that were not evaluated because records have no usable time.
         on_finding: called with every finding across records; the summary lists only `CROSS_RECORD_LISTED` of them.
+        on_affected: called with every record of every finding, except those of `gap.records`.
 
     Raises:
         StoreError: the store cannot be read, or the disk is too full for temporary files.
@@ -86,10 +93,12 @@ def summarize(
     order = SourceOrder(store)
     stored = StoredRecords(store, order)
     cross_record, cross_record_rules = _run_cross_record_rules(stored, max_gap, on_finding)
-    with_findings = {rule.rule for rule in cross_record_rules if rule.findings}
-    affected = affected_of(
-        store, stored, (rule for rule in evaluated_rules(max_gap) if rule.id in with_findings), cross_record
-    )
+    ids_found = {rule.rule for rule in cross_record_rules if rule.findings}
+    rules_found = [rule for rule in evaluated_rules(max_gap) if rule.id in ids_found]
+    affected = affected_of(store, stored, rules_found, cross_record)
+    if on_affected is not None:
+        for record in chain.from_iterable(map(stored.affected_records, rules_found)):
+            on_affected(record)
     evidence = has_evidence(store)
     for rule in cross_record_rules:
         rule.accepted = _is_accepted(

@@ -76,6 +76,7 @@ def configure(parser: Parser) -> None:
         help="the address of docs/rules.md, for the links to rules in SARIF",
     )
     out.add_argument("--cross-record", metavar="FILE", help="write every finding across records, as JSON Lines")
+    out.add_argument("--affected", metavar="FILE", help="write every record in these findings, as JSON Lines")
     out.add_argument("--github", action="store_true", help="also print annotations for GitHub Actions")
     parser.add_format(group=out)
     out.add_argument("--verbose", action="store_true", help="print whole digests and whole lists")

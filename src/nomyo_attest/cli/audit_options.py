@@ -137,6 +137,7 @@ class Reports:
         streams: whether rows are written to standard output.
         texts: kind of report → its file.
         cross_record: the file of the findings across records.
+        affected: the file of all records in these findings.
         files: the names of all files.
         state: the folder of the audit's state; None for a temporary one.
         docs_url: the address of the page of rules; None if the option is missing.
@@ -145,7 +146,7 @@ class Reports:
     def __init__(self, arguments: argparse.Namespace) -> None:
         from nomyo_attest.audit.formats import OutputError, parse_output
 
-        values_of = {name: [getattr(arguments, name)] for name in (*FORMATS, "cross_record", "state")}
+        values_of = {name: [getattr(arguments, name)] for name in (*FORMATS, "cross_record", "affected", "state")}
         for option, values in (values_of | {"out": arguments.out}).items():
             if "" in values:  # such as an unset shell variable; as --state it would mean the working directory
                 raise CommandError(f"--{option.replace('_', '-')}: expected a name, got an empty string")
@@ -159,7 +160,8 @@ class Reports:
             kind: getattr(arguments, kind) for kind in FORMATS if getattr(arguments, kind) is not None
         }
         self.cross_record: str | None = arguments.cross_record
-        self.files: list[str] = [*names, *self.texts.values(), *filter(None, [self.cross_record])]
+        self.affected: str | None = arguments.affected
+        self.files: list[str] = [*names, *self.texts.values(), *filter(None, [self.cross_record, self.affected])]
         self.docs_url: str | None = arguments.docs_url
         self.state: Path | None = None
         if arguments.state is not None:

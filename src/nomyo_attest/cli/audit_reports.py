@@ -16,23 +16,29 @@ from nomyo_attest.report.formatting import sanitize_json, source_name
 if TYPE_CHECKING:
     import argparse
 
-    from nomyo_attest.audit.cross_record.model import CrossRecordFinding
     from nomyo_attest.audit.run import Audit
     from nomyo_attest.audit.summary import Summary
     from nomyo_attest.cli.audit_options import AuditSettings, Reports
 
 
 def summarize_audit(audit: Audit, reports: Reports, settings: AuditSettings, *, replace: bool) -> Summary:
-    """Summarize the audit, and write the findings across records. Raises `StoreError`, `OutputError`."""
+    """Summarize the audit, and write the findings across records, and their records.
+
+    Raises `StoreError`, `OutputError`.
+    """
+    import msgspec
+
     with contextlib.ExitStack() as stack:
-        write: Callable[[CrossRecordFinding], None] | None = None
-        if reports.cross_record is not None and not audit.is_finished:
-            import msgspec
 
-            file = stack.enter_context(atomic_output(reports.cross_record, replace=replace))
+        def writer(name: str | None) -> Callable[[msgspec.Struct], None] | None:
+            if name is None or audit.is_finished:
+                return None
+            file = stack.enter_context(atomic_output(name, replace=replace))
 
-            def write(finding: CrossRecordFinding) -> None:
-                file.write(msgspec.json.encode(finding) + b"\n")
+            def write(line: msgspec.Struct) -> None:
+                file.write(msgspec.json.encode(line) + b"\n")
+
+            return write
 
         return audit.summary(
             fail_on=settings.fail_on,
@@ -40,7 +46,8 @@ def summarize_audit(audit: Audit, reports: Reports, settings: AuditSettings, *, 
             allow_no_evidence=settings.allow_no_evidence,
             allow_undated=settings.allow_undated,
             max_gap=settings.max_gap,
-            on_finding=write,
+            on_finding=writer(reports.cross_record),
+            on_affected=writer(reports.affected),
         )
 
 

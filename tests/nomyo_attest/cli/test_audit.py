@@ -29,6 +29,7 @@ from nomyo_attest.testing import Forge
 from tests.nomyo_attest.cli.runner import CommandResult, environment, run, single_error_line, start
 
 START = Forge().processed_at
+OUTPUTS = ["--out", "--html", "--junit", "--sarif", "--markdown", "--cross-record", "--affected"]
 
 
 def answer(number: int) -> Forge:
@@ -191,6 +192,16 @@ class TestWhatIsWritten:
         assert rows("cross-record.jsonl") == document["cross_record"]
         assert {finding["rule"] for finding in document["cross_record"]} == {"reused.aik"}
 
+    def test_all_records_of_all_findings(self) -> None:
+        document = summary("recorded", "--affected", "affected.jsonl")
+        written = rows("affected.jsonl")
+        assert len(written) == sum(rule["records"] for rule in document["cross_record_rules"]) > 0
+        places = [(place["source"], place["line"]) for one in document["cross_record"] for place in one["places"]]
+        assert [(one["source"], one["line"]) for one in written] == places
+        assert written[0].keys() == {"rule", "key", "source", "line", "processed_at", "verdict"}
+        verdicts = [one["verdict"] for one in {(row["source"], row["line"]): row for row in written}.values()]
+        assert verdicts.count("affirming") == document["affected"]["affirming"]
+
     def test_annotations_stand_before_the_summary(self) -> None:
         lines = audit("recorded", "--github").out.splitlines()
         assert lines[0].startswith("::error ")
@@ -206,14 +217,14 @@ class TestWhatIsWritten:
         assert json.loads(ran.err)["written"] == 5
         assert names() == {"v.jsonl", "v.csv"}
 
-    @pytest.mark.parametrize(
-        "option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--cross-record", "--state"]
-    )
+    @pytest.mark.parametrize("option", [*OUTPUTS, "--state"])
     def test_an_empty_name_is_refused(self, option: str) -> None:
         ran = audit("recorded", option, "")
         assert (ran.status, single_error_line(ran)) == (2, f"{option}: expected a name, got an empty string")
 
-    @pytest.mark.parametrize("option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--cross-record"])
+    @pytest.mark.parametrize(
+        "option", ["--out", "--html", "--junit", "--sarif", "--markdown", "--cross-record", "--affected"]
+    )
     def test_nothing_is_overwritten_unless_asked_for(self, option: str) -> None:
         Path("x.jsonl").write_bytes(b"mine")
         ran = audit("recorded", option, "x.jsonl")
@@ -326,7 +337,9 @@ class TestUsage:
         assert names() == set()
 
     @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which not even root can make files")
-    @pytest.mark.parametrize("option", ["--out", "--html", "--markdown", "--junit", "--sarif", "--cross-record"])
+    @pytest.mark.parametrize(
+        "option", ["--out", "--html", "--markdown", "--junit", "--sarif", "--cross-record", "--affected"]
+    )
     def test_a_folder_that_cannot_be_written_to_is_found_before_any_work(
         self, option: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -74,4 +74,9 @@ def _family(rule_id: str) -> str:
 
 
 def _stored_key(finding: CrossRecordFinding) -> bytes | str:
-    return finding.key if KEY_COLUMNS[finding.rule] == "payload_id" else bytes.fromhex(finding.key)
+    if KEY_COLUMNS[finding.rule] == "payload_id":
+        return finding.key
+    try:
+        return bytes.fromhex(finding.key)
+    except ValueError:  # text in the column of a damaged store
+        return finding.key

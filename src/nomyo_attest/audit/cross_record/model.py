@@ -74,6 +74,22 @@ class CrossRecordRuleSummary(msgspec.Struct, kw_only=True):
     accepted: bool = False
 
 
+class AffectedRecord(msgspec.Struct, kw_only=True):
+    """A record in a finding of a cross-record rule, except ``gap.records``: a line of ``--affected``.
+
+    Attributes:
+        rule, key: those of the finding.
+        source, line, processed_at, verdict: those of the record's row.
+    """
+
+    rule: str
+    key: str
+    source: str
+    line: int
+    processed_at: int | None
+    verdict: str
+
+
 class AffectedKey(msgspec.Struct, kw_only=True):
     """The records in the findings that have one key; each record counts once.
 

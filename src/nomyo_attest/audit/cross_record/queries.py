@@ -83,9 +83,10 @@ def shared_records_query(column: str, where: str = "") -> str:
     """Return the query for all records whose value of `column` is in several records."""
     condition = f" AND {where}" if where else ""
     return f"""
-SELECT cross_record_key, source, line, verdict
+SELECT cross_record_key, source, line, processed_at, verdict
 FROM (
-  SELECT {column} AS cross_record_key, source, line, verdict, COUNT(*) OVER (PARTITION BY {column}) AS records
+  SELECT {column} AS cross_record_key, source, line, processed_at, verdict,
+    COUNT(*) OVER (PARTITION BY {column}) AS records
   FROM verdicts
   WHERE {column} IS NOT NULL{condition}
 ) AS counted
@@ -131,7 +132,7 @@ placed AS (
   FROM back
 ),{_LISTED_SQL}"""  # noqa: S608 - constants of this module
 
-_BACK_SQL: Final = "\nSELECT cross_record_key, source, line, verdict FROM back\n"
+_BACK_SQL: Final = "\nSELECT cross_record_key, source, line, processed_at, verdict FROM back\n"
 
 CLOCK_QUERY: Final = _CLOCK_SQL + _PLACED_BY_AIK_SQL
 """The query for AIKs whose clock goes back while their reset_count stays the same."""

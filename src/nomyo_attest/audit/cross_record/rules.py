@@ -39,7 +39,7 @@ class CrossRecordRule:
         coverage, comparison: the queries that count the compared records; see `Coverage`.
         needs_limit: whether the rule is evaluated only with a limit.
         records_query: the query for all records of all findings, with the columns ``cross_record_key``, ``source``,
-            ``line`` and ``verdict``; empty if a finding does not concern the records themselves.
+            ``line``, ``processed_at`` and ``verdict``; empty if a finding does not concern the records themselves.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from nomyo_attest.audit.cross_record.findings import Coverage, QueryRow, findings_of
-from nomyo_attest.audit.cross_record.model import CrossRecordFinding
+from nomyo_attest.audit.cross_record.model import AffectedRecord, CrossRecordFinding
 from nomyo_attest.audit.cross_record.queries import QUERY_COLUMNS
 from nomyo_attest.audit.cross_record.rules import CrossRecordRule, evaluated_rules
 from nomyo_attest.audit.row import VERDICTS
@@ -112,6 +112,24 @@ class StoredRecords:
         """Create the view `temp.verdicts` with at least the records that the rule may have a finding about."""
         key = KEY_COLUMNS.get(rule.id)
         self._create_view(self._where_shared(key) if key else "")
+
+    def affected_records(self, rule: CrossRecordRule) -> Iterator[AffectedRecord]:
+        """Yield all records of all findings of a rule, finding by finding, each by time. Raises `StoreError`."""
+        if not rule.records_query:
+            return
+        self.select_shared(rule)
+        rows = self._store.query(
+            f"SELECT * FROM ({rule.records_query}) ORDER BY cross_record_key, processed_at NULLS FIRST, source, line"  # noqa: S608 - constants
+        )
+        for key, rank, line, at, verdict in rows:
+            yield AffectedRecord(
+                rule=rule.id,
+                key=key.hex() if isinstance(key, bytes) else key,
+                source=self._order.name(rank),
+                line=line,
+                processed_at=at,
+                verdict=verdict,
+            )
 
     def _create_view(self, where: str) -> None:
         self._store.execute("DROP VIEW IF EXISTS temp.verdicts")

@@ -85,7 +85,8 @@ def _facts(incident: Incident) -> Iterator[Fact]:
     places: list[Text] = [part for place in incident.places for part in (place, "\n")]
     unlisted = incident.places_total - len(incident.places)
     if places and incident.boots_total < 2:
-        yield Fact("also", (*places, f"and {number(unlisted)} more" if unlisted > 0 else ""), FULL)
+        hint = "" if incident.affirming is None else ": `--affected FILE` writes all of them"
+        yield Fact("also", (*places, f"and {number(unlisted)} more{hint}" if unlisted > 0 else ""), FULL)
     yield Fact("rules" if len(incident.rules) > 1 else "rule", tuple(_names(incident.rules)))
     if incident.remediation:
         yield Fact("remediation", incident.remediation)

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nomyo_attest.audit.cross_record.model import Affected, AffectedKey
+from nomyo_attest.audit.cross_record.model import Affected, AffectedKey, AffectedRecord
 from nomyo_attest.audit.row import VERDICTS
 from nomyo_attest.audit.store import Store
 from nomyo_attest.audit.summary import CROSS_RECORD_LISTED, Summary
@@ -62,6 +62,15 @@ def test_findings_beyond_the_list_count_too() -> None:
     records = [{"quote": digest(number // 3)} for number in range(3 * CROSS_RECORD_LISTED + 30)]
     counted = affected(*records)
     assert (counted.records, len(counted.by_key)) == (len(records), CROSS_RECORD_LISTED)
+
+
+def test_the_records_of_a_finding_are_written_by_time_and_with_the_names_of_their_sources() -> None:
+    written: list[AffectedRecord] = []
+    records = [{"quote": digest(1), "processed_at": 40 - at, "source": at % 2} for at in range(20)]
+    summarized(*records, {"quote": digest(2)}, names=("b", "a"), on_affected=written.append)
+    assert [one.processed_at for one in written] == sorted(range(21, 41))
+    assert [one.source for one in written] == ["a", "b"] * 10
+    assert {(one.rule, one.key, one.verdict) for one in written} == {("duplicate.quote", digest(1).hex(), "affirming")}
 
 
 RECORDS = st.lists(
