@@ -29,6 +29,7 @@ from nomyo.errors import (
     EvidenceLogError,
     NomyoError,
     ResponseError,
+    SecurityError,
     ServerKeyError,
 )
 from nomyo.gate import Gate
@@ -295,6 +296,10 @@ class Service:
                 if failure is None:
                     raise
                 raise failure from None  # the error of the previous attempt is more specific
+            except SecurityError as error:
+                if encrypted is not None and not isinstance(error, ServerKeyError):
+                    error.server_key = encrypted[0]
+                raise
             except (APIConnectionError, APIStatusError) as error:
                 failure = error
                 failure.stage = failure.stage or attempts.stage

@@ -164,8 +164,6 @@ class Gate:
             finally:
                 del refusal  # otherwise the traceback would refer to itself
         except (SecurityError, EvidenceLogError) as error:
-            if isinstance(error, SecurityError) and server_key is not None:
-                error.server_key = server_key.fingerprint
             log_refusal(payload_id, error, policy)
             raise
         shown = result.to_dict() if result is not None and gated else None

@@ -61,11 +61,11 @@ _PACKAGES: Final = ("starlette", "uvicorn", "h11")
 
 def configure(parser: Parser) -> None:
     """Declare the arguments."""
-    gate = parser.add_mutually_exclusive_group(required=True)
-    gate.add_argument(
+    required = parser.add_mutually_exclusive_group(required=True)
+    required.add_argument(
         "--policy", type=nonempty, metavar="FILE", help="return a completion only if this policy affirms the server"
     )
-    gate.add_argument(
+    required.add_argument(
         "--no-attestation", action="store_true", help="encrypt only, and return completions of any server"
     )
     parser.add_argument("--host", type=nonempty, default="127.0.0.1", help="address to listen on; default: 127.0.0.1")

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -79,11 +80,12 @@ class Terminal:
         os.write(self._end, text.encode())
 
     def see(self, text: str) -> None:
-        """Wait until `text` appears in the output after the previous match."""
+        """Wait until `text` appears in the output after the previous match. Its spaces may be line breaks there."""
         limit = time.monotonic() + PATIENCE
-        while (found := self.shown.find(text, self._read)) < 0:
+        pattern = re.compile(r"\s+".join(map(re.escape, text.split(" "))))
+        while (found := pattern.search(self.shown, self._read)) is None:
             assert self._more_shown(limit), f"{text!r} does not appear"
-        self._read = found + len(text)
+        self._read = found.end()
 
     def end(self) -> int:
         """Wait until the command ends; return its status."""

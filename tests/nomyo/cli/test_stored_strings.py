@@ -13,7 +13,7 @@ from tests.nomyo.wire.plain_router import PlainRouter
 
 
 def test_commands() -> None:
-    assert list(COMMANDS) == ["demo", "chat", "keys generate", "keys show", "keys pin", "router"]
+    assert list(COMMANDS) == ["demo", "chat", "keys generate", "keys show", "keys pin", "proxy", "router"]
 
 
 def options(words: str) -> set[str]:
@@ -28,6 +28,8 @@ OPTIONS = {
     "keys generate": "password-file",
     "keys show": "password-file",
     "keys pin": "allow-http timeout",
+    "proxy": """policy no-attestation host port model tier token-file allow-host allow-origin keepalive refusal-hold
+                preflight evidence-log base-url api-key-file server-key-pin key-dir timeout""",
     "router": """host port cert key api-key-file rate-limit tpm pcrs aik server-key upstream upstream-key-file
                  upstream-timeout upstream-concurrency unsafe-remote-upstream model default-tier grace log-format fault
                  list-faults""",
@@ -36,7 +38,8 @@ OPTIONS = {
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_options(words: str) -> None:
-    assert {f"--{name}" for name in (*OPTIONS[words].split(), "format", "help")} <= options(words)
+    always = {"help"} if words == "proxy" else {"format", "help"}  # the proxy's output is JSON
+    assert {f"--{name}" for name in {*OPTIONS[words].split(), *always}} <= options(words)
 
 
 @pytest.mark.parametrize(
