@@ -324,7 +324,7 @@ class Service:
             sent = True
             raise
         except APIConnectionError as error:
-            sent = exchange.sent if error.maybe_processed else False
+            sent = exchange.sent if error.maybe_processed or exchange.sent else False
             raise
         except BaseException:
             sent = exchange.sent

@@ -355,6 +355,7 @@ class SecureCompletionClient(BaseClient):
         if not isinstance(model, str):
             raise ArgumentTypeError(f"model: expected a str, got {type(model).__name__}")
 
+        @guarded_async  # so that a defect is a NomyoError, which `Admissions.fresh` hands to every waiting call
         async def send() -> Affirmed | None:
             return (await self._send_canary(model, api_key, tier))[1]
 

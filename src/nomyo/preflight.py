@@ -166,7 +166,7 @@ class Admissions:
         loop = asyncio.get_running_loop()
         with self._lock:
             known = self._canaries.get(target)
-            if known is not None and not known.loop.is_closed():
+            if known is not None and known.loop.is_running():  # a loop that has stopped may never run again
                 return known, False
             canary = self._canaries[target] = _Canary(Future(), loop)
         task = loop.create_task(self._send(target, canary, send), name="nomyo canary")

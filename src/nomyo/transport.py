@@ -190,6 +190,7 @@ async def _request(
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         failure = APIConnectionError(f"{CONNECTION_FAILED}{_host_of(url)}: {type(error).__name__}")
         failure.retryable = False
+        failure.maybe_processed = not isinstance(error, httpx.InvalidURL)  # an event hook raises after the response
     except RuntimeError:  # raised by httpx if the client was closed during the request
         if not client.is_closed:
             raise

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from nomyo import (
@@ -17,6 +18,7 @@ from nomyo import (
     ArgumentTypeError,
     AttestationError,
     EvidenceLogError,
+    InternalError,
     NomyoError,
     ServerError,
 )
@@ -351,3 +353,60 @@ def test_a_timeout_before_the_server_key_arrives_says_that_the_prompt_was_not_se
     with pytest.raises(APITimeoutError) as caught:
         wire.ask({"timeout": 0.3})
     assert caught.value.prompt_sent is False
+
+
+def test_a_defect_during_a_canary_is_raised_and_sends_no_further_canary(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = attesting(wire, preflight=60, timeout=5)
+    service, calls = client.client._service, 0
+    original = service.gate.release
+
+    async def release(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            return await original(*arguments, **options)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(service.gate, "release", release)
+    with pytest.raises(InternalError):
+        run(ask(client))
+    assert prompts(wire) == [False]
+
+
+def test_a_canary_on_an_event_loop_that_stopped_delays_no_call_on_another(wire: Wire, tpm: Forge) -> None:
+    client = attesting(wire, preflight=60, timeout=10)
+
+    task: list[asyncio.Task[Any]] = []  # a loop has only weak references
+
+    async def begin() -> None:
+        task.append(asyncio.create_task(ask(client)))
+        while not client.client.admissions._canaries:
+            await asyncio.sleep(0)
+
+    stopped = asyncio.new_event_loop()
+    stopped.run_until_complete(begin())
+    run(asyncio.wait_for(ask(client), 5))
+    assert prompts(wire)[-1]
+    for task in asyncio.all_tasks(stopped):
+        task.cancel()
+    stopped.run_until_complete(asyncio.gather(*asyncio.all_tasks(stopped), return_exceptions=True))
+    stopped.close()
+
+
+def test_an_event_hook_that_raises_after_the_prompt_was_sent_does_not_hide_that(wire: Wire) -> None:
+    async def raise_for_status(response: httpx.Response) -> None:
+        if response.request.method == "POST":
+            response.status_code = 500
+            response.raise_for_status()
+
+    async def call() -> NomyoError:
+        async with httpx.AsyncClient(event_hooks={"response": [raise_for_status]}) as http:
+            with pytest.raises(NomyoError) as caught:
+                await ask(wire.client(http_client=http, max_retries=0))
+            return caught.value
+
+    error = run(call())
+    assert len(wire.posts) == 1
+    assert error.prompt_sent is not False
