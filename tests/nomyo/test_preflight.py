@@ -382,7 +382,7 @@ def test_a_canary_on_an_event_loop_that_stopped_delays_no_call_on_another(wire: 
 
     async def begin() -> None:
         task.append(asyncio.create_task(ask(client)))
-        while not client.client.admissions._canaries:
+        while not client.client.admissions._canaries:  # noqa: ASYNC110 - no event marks it
             await asyncio.sleep(0)
 
     stopped = asyncio.new_event_loop()
