@@ -378,10 +378,10 @@ def test_a_defect_during_a_canary_is_raised_and_sends_no_further_canary(
 def test_a_canary_on_an_event_loop_that_stopped_delays_no_call_on_another(wire: Wire, tpm: Forge) -> None:
     client = attesting(wire, preflight=60, timeout=10)
 
-    task: list[asyncio.Task[Any]] = []  # a loop has only weak references
+    begun: list[asyncio.Task[Any]] = []  # a loop has only weak references
 
     async def begin() -> None:
-        task.append(asyncio.create_task(ask(client)))
+        begun.append(asyncio.create_task(ask(client)))
         while not client.client.admissions._canaries:  # noqa: ASYNC110 - no event marks it
             await asyncio.sleep(0)
 
