@@ -83,7 +83,9 @@ NOT_ENCRYPTED: Final = Problem(
     404, _REQUEST, "not_encrypted", "only POST /chat/completions can be encrypted; nothing was sent"
 )
 INVALID_REQUEST: Final = Problem(400, _REQUEST, "invalid_request", "the request is invalid; nothing was sent")
-MODEL_NOT_FOUND: Final = Problem(404, _REQUEST, "model_not_found", "the model is not one of those declared")
+MODEL_NOT_FOUND: Final = Problem(
+    404, _REQUEST, "model_not_found", "the model is not one of those that were declared; nothing was sent"
+)
 WRONG_BASE_URL: Final = Problem(
     400,
     _REQUEST,

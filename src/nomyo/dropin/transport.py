@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -23,6 +24,8 @@ from nomyo.dropin.problems import NEEDS_ASYNCIO, WRONG_BASE_URL
 from nomyo.dropin.translate import HTTPResponse, Plan, Refusal
 from nomyo.errors import APIConnectionError, APITimeoutError, ArgumentTypeError
 from nomyo.traceback_scrubbing import guarded, guarded_async
+
+logger = logging.getLogger("nomyo")
 
 HOST: Final = "nomyo.invalid"
 """The only host that the transport serves. The name never resolves (RFC 6761, section 6.4)."""
@@ -103,6 +106,8 @@ class EncryptedTransport:
             raise ArgumentTypeError(f"{min(options)}: the client has its own options; pass either client or options")
         else:
             self.client = client
+        if self.client._options.policy is None:
+            logger.warning("not appraised: without attestation_policy nothing is known about the server")
         self._owns_client = client is None
         self._forward_api_key = forward_api_key
         self._models = tuple(models)

@@ -274,6 +274,15 @@ def test_a_client_class_with_options_of_the_request_is_not_reconfigured_by_a_bod
     assert wire.posts[0].plaintext == body
 
 
+def test_a_transport_without_a_policy_logs_that_nothing_is_appraised(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    EncryptedTransport(wire.client(attestation_policy=policy()))
+    assert caplog.messages == []
+    EncryptedTransport(wire.client())
+    assert caplog.messages == ["not appraised: without attestation_policy nothing is known about the server"]
+
+
 def test_the_repr_of_a_transport_shows_no_key(wire: Wire) -> None:
     client = wire.client()
     assert isinstance(client, SecureChatCompletion)
