@@ -153,7 +153,9 @@ class Proxy:
             return _refusal(request, checks.SHUTTING_DOWN)
         if self.draining:  # after the body, since a client that is still sending might not read the response
             return _refusal(request, checks.SHUTTING_DOWN)
-        plan = await _in_thread_if_long(len(body), translate.plan, "POST", COMPLETIONS_PATH, request.headers, body)
+        # A repeated header has all its values here, so that two different tiers are refused.
+        headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
+        plan = await _in_thread_if_long(len(body), translate.plan, "POST", COMPLETIONS_PATH, headers, body)
         del body
         if not isinstance(plan, Plan):
             return _as_response(request, plan)

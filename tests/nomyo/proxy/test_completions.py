@@ -59,6 +59,12 @@ def test_a_request_may_name_its_tier_in_body_or_header(proxy: Caller, router: Pl
     assert [post.tier for post in router.posts] == ["high", "maximum", None]
 
 
+def test_a_repeated_header_with_two_tiers_is_refused(proxy: Caller, router: PlainRouter) -> None:
+    answer = proxy.ask(headers={"X-Security-Tier": "high", "x-security-tier": "maximum"})
+    assert answer.status == 400
+    assert router.posts == []
+
+
 def test_a_refused_response_is_a_403_with_the_rules_that_failed(proxy: Caller, router: PlainRouter) -> None:
     router.attest = other_firmware()
     answer = proxy.ask()
