@@ -163,8 +163,11 @@ class Upstream:
             if fault is not None:
                 logger.warning("no connection to the upstream: %s", fault)
                 raise Refusal(UNUSABLE, fault) from None
-            logger.warning("the upstream cannot be reached: %s", type(error).__name__)
-            raise Refusal(502, "The inference server cannot be reached") from None
+            if isinstance(error, httpx.ConnectError):
+                logger.warning("the upstream cannot be reached")
+                raise Refusal(502, "The inference server cannot be reached") from None
+            logger.warning("the upstream ended the connection: %s", type(error).__name__)
+            raise Refusal(502, "The inference server ended the connection before its response was complete") from None
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -246,7 +246,8 @@ def test_silence_is_a_504(server: OpenAIServer, client: Client) -> None:
 def test_an_answer_that_breaks_off_is_a_502(server: OpenAIServer, client: Client) -> None:
     server.answer = lambda _: ScriptedReply(body=b"x" * 1000, cut=True)
     answer = client.call(QUESTION, headers=BEARER)
-    assert (answer.status, detail(answer)) == (502, "The inference server cannot be reached")
+    assert answer.status == 502
+    assert "ended the connection" in detail(answer)
 
 
 def test_a_response_that_is_too_large_is_not_retried(

@@ -117,7 +117,7 @@ def test_a_json_object_follows_its_schema(client: Any) -> None:
     assert set(json.loads(completion.choices[0].message.content)) == {"city"}
 
 
-def test_this_server_ignores_fields_that_others_honour(client: Any) -> None:
+def test_this_server_ignores_fields_that_others_honor(client: Any) -> None:
     extra = {"max_completion_tokens": 1, "frobnicate": 1}
     completion = client.chat.completions.create(**{**BODY, "model": "other"}, n=2, extra_body=extra)
     assert len(completion.choices) == 1

@@ -128,4 +128,5 @@ def test_a_model_server_that_dies_is_a_502(tmp_path: Path, openai: Any) -> None:
             with pytest.raises(APIStatusError) as raised:
                 asyncio.run(ask())
     assert (raised.value.status_code, raised.value.prompt_sent) == (502, True)
+    assert "ended the connection" in str(raised.value)
     assert time.monotonic() - begin < 30
