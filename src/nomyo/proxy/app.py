@@ -153,9 +153,7 @@ class Proxy:
             return _refusal(request, checks.SHUTTING_DOWN)
         if self.draining:  # after the body, since a client that is still sending might not read the response
             return _refusal(request, checks.SHUTTING_DOWN)
-        # A repeated header has all its values here, so that two different tiers are refused.
-        headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
-        plan = await _in_thread_if_long(len(body), translate.plan, "POST", COMPLETIONS_PATH, headers, body)
+        plan = await _in_thread_if_long(len(body), translate.plan, "POST", COMPLETIONS_PATH, request.headers, body)
         del body
         if not isinstance(plan, Plan):
             return _as_response(request, plan)
