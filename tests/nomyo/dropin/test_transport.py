@@ -174,7 +174,7 @@ def test_what_the_transport_raises_does_not_refer_to_the_prompt_or_the_key(wire:
         assert frames is not None
         names = frames.tb_frame.f_locals
         hunt = SecretSearch(PROMPT).look("error", refusal(caught.value))
-        for name in names.keys() - {"self"}:
+        for name in set(names) - {"self"}:
             hunt.look(name, str(names[name]))
         assert hunt.found == []
         assert "request" not in names
