@@ -18,7 +18,7 @@ from nomyo.errors import EventLoopError
 T = TypeVar("T")
 
 CANCEL_SECONDS: Final = 5.0
-"""Seconds to wait until a call that was interrupted has ended. Closing its connection takes milliseconds."""
+"""Maximum number of seconds to wait for an interrupted call to end. Closing its connection takes milliseconds."""
 
 _INSIDE: Final = (
     "a blocking call in the event loop that runs blocking calls would wait for itself. Use SecureChatCompletion there"
@@ -26,7 +26,7 @@ _INSIDE: Final = (
 
 
 class Portal:
-    """One event loop in a daemon thread. Use `portal` for that of this process."""
+    """One event loop in a daemon thread. Call `portal()` to get the one of this process."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -46,24 +46,27 @@ class Portal:
             coroutine.close()
             raise EventLoopError(_INSIDE)
         outcome = Future[T]()
-        task: asyncio.Task[T] | None = None
+        task: asyncio.Task[None] | None = None
+
+        async def run() -> None:
+            try:
+                outcome.set_result(await coroutine)
+            except BaseException as error:  # noqa: BLE001 - the caller gets it; SystemExit would end the loop
+                outcome.set_exception(error)
 
         def start() -> None:
             nonlocal task
-            task = self._loop.create_task(coroutine)
-            task.add_done_callback(finish)
+            task = self._loop.create_task(run())
+            task.add_done_callback(end)
+
+        def end(_: asyncio.Task[None]) -> None:
+            if not outcome.done():  # canceled before it started
+                coroutine.close()
+                outcome.set_exception(asyncio.CancelledError())
 
         def cancel() -> None:
             assert task is not None  # `start` ran before
             task.cancel()
-
-        def finish(task: asyncio.Task[T]) -> None:
-            if task.cancelled():
-                outcome.set_exception(asyncio.CancelledError())
-            elif (error := task.exception()) is not None:
-                outcome.set_exception(error)
-            else:
-                outcome.set_result(task.result())
 
         self._loop.call_soon_threadsafe(start)  # runs in a copy of this thread's context
         try:
@@ -80,7 +83,7 @@ _portals: dict[int, Portal] = {}
 
 
 def portal() -> Portal:
-    """Return the portal of this process, which is started at the first call."""
+    """Return the portal of this process; the first call starts it."""
     process = os.getpid()
     with _lock:
         known = _portals.get(process)

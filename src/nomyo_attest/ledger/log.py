@@ -138,7 +138,7 @@ class EvidenceLog:
             canary: whether the request was a constant question that the client sent to appraise the server.
 
         Raises:
-            LedgerError: the evidence could not be stored; the ledger is unchanged.
+            LedgerError: the evidence could not be stored. A torn line may have been repaired, or a full file renamed.
             TypeError, ValueError: an argument is out of range or has another type.
         """
         if gate is not None and gate not in GATES:

@@ -51,6 +51,15 @@ def test_the_exception_of_the_coroutine_is_raised_in_the_caller() -> None:
         portal().call(fail())
 
 
+def test_an_exception_that_ends_programs_is_raised_in_the_caller_and_the_loop_goes_on() -> None:
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        portal().call(leave())
+    assert portal().call(loop_of_call())
+
+
 def test_a_blocking_call_works_while_the_caller_has_a_running_loop() -> None:
     async def main() -> int:
         return portal().call(loop_of_call())
