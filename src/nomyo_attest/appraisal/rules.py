@@ -78,7 +78,10 @@ _RULES: Final = {rule.id: rule for rule in RULES}
 
 
 def find_rule(rule_id: str) -> Rule:
-    """Find a rule by its id; every claim, such as ``claims.security_tier``, is ``claims.*``. Raises `KeyError`."""
+    """Find a rule by its id. Raises `KeyError`.
+
+    The id of any claim, such as ``claims.security_tier``, finds ``claims.*``.
+    """
     return _RULES[rule_facts(rule_id).id]
 
 

@@ -43,7 +43,7 @@ def _items_with_bar(items: Sequence[T], label: str, err: TextIO) -> Iterator[T]:
 
 
 def track_audit(steps: Iterator[AuditProgress], err: TextIO | None = None) -> Iterable[AuditProgress]:
-    """Iterate over the steps of an audit and show percent, records per second and the time left on standard error.
+    """Iterate over the steps of an audit and show percentage, records per second and time left on standard error.
 
     They are shown if standard error is a terminal. Standard output may be one too: the summary is printed after the bar
     is removed.

@@ -109,7 +109,7 @@ def open_locked(path: Path, deadline: float) -> Iterator[int]:
 
     Args:
         path: the ledger.
-        deadline: time of `time.monotonic` until which to wait for the lock.
+        deadline: the value of `time.monotonic()` at which to stop waiting for the lock.
 
     Yields:
         A file descriptor for reading and appending.
@@ -144,7 +144,7 @@ def open_locked(path: Path, deadline: float) -> Iterator[int]:
 
 
 def size_when_unlocked(descriptor: int) -> int:
-    """Return the size of a file in bytes, once no process has it locked for writing or a second has passed.
+    """Return the size of a file in bytes, as soon as no process holds its write lock, or after one second.
 
     Raises `OSError`.
     """

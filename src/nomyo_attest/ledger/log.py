@@ -84,7 +84,7 @@ class EvidenceLog:
         lock_seconds: the number of seconds to wait for a lock.
 
     Raises:
-        ValueError, TypeError: an argument is out of range or has another type.
+        ValueError, TypeError: an argument is out of range or has the wrong type.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class EvidenceLog:
 
         Raises:
             LedgerError: the evidence could not be stored. A torn line may have been repaired, or a full file renamed.
-            TypeError, ValueError: an argument is out of range or has another type.
+            TypeError, ValueError: an argument is out of range or has the wrong type.
         """
         if gate is not None and gate not in GATES:
             raise ValueError(f"gate: expected 'on', 'off' or None, got {gate!r:.60}")

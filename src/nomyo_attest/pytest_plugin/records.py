@@ -64,7 +64,8 @@ def matches(path: Path, patterns: Sequence[str]) -> bool:
 
     Args:
         path: the file.
-        patterns: the configured patterns; a pattern with a ``/`` matches the end of the path, any other the name.
+        patterns: the configured patterns; a pattern with a ``/`` is compared with the end of the path, any other with
+            the file's name.
     """
     for pattern in patterns:
         text = (path.as_posix() if "/" in pattern else path.name).lower()

@@ -99,7 +99,7 @@ class Nested:
     def __init__(self, kind: type[Structure]) -> None:
         self.kind = kind
 
-    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:  # noqa: ARG002 - a `Field`
+    def write(self, reader: ReaderSource, structure: str, prefix: str, field: str) -> None:  # noqa: ARG002 - see `Field`
         member = reader.write_fields(self.kind, f"{prefix}{field}_")
         reader.emit_after_fields(f"{prefix}{field} = {member}")
 
