@@ -1,7 +1,7 @@
 """A transport for httpx and httpx2 that encrypts chat completions and passes their responses through the gate.
 
-It sends nothing but encrypted chat completions: every other request gets an error response, and none of it leaves this
-machine.
+It sends only encrypted requests for chat completions. Every other request is answered on this machine: with the list of
+models if the transport has one, otherwise with an error.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ HOST: Final = "nomyo.invalid"
 """The only host that the transport serves. The name never resolves (RFC 6761, section 6.4)."""
 
 BASE_URL: Final = f"https://{HOST}/v1"
-"""Base URL for programs that use the transport. A client that was created without the transport fails at DNS with it.
-With ``http`` instead of ``https``, it would send the prompt and the API key to a proxy that HTTP_PROXY names.
+"""Base URL for programs that use the transport. A client without the transport cannot resolve this host, so it sends
+nothing. With ``http`` instead of ``https``, it would send the prompt and the API key to a proxy that HTTP_PROXY names.
 """
 
 REFUSAL_HOLD: Final = 30.0
 """Default of `refusal_hold` for a client that the transport creates, in seconds."""
 
 EXTENSION: Final = "nomyo"
-"""Name of the extension with the exception, in the HTTP response to a refused request."""
+"""Name of the extension of an HTTP response that contains the exception which the call raised."""
 
 _RETRY_COUNT: Final = "x-stainless-retry-count"
 """Header of OpenAI's SDKs: how often the SDK has sent this request before."""
@@ -74,19 +74,19 @@ _LAST_FAILURE: Final[ContextVar[_Failure | None]] = ContextVar("nomyo_last_failu
 class EncryptedTransport:
     """A transport for `httpx.Client`, `httpx.AsyncClient` and their counterparts in httpx2; one object serves them all.
 
-    The request's URL must begin with `BASE_URL`. The API key is that of the client: an SDK without ``api_key=`` sends
-    OPENAI_API_KEY, which is not meant for this service.
+    The request's URL must begin with `BASE_URL`. By default, the API key is that of the `SecureChatCompletion`: an SDK
+    without ``api_key=`` sends OPENAI_API_KEY, which is not meant for this service.
 
     Args:
         client: the client to use, which its owner closes; None to create one from `options`.
         forward_api_key: whether to use the API key in the request's Authorization header instead of the client's own.
-        models: names of models, for requests for the list of models. None are requested from the service.
+        models: names of models to return for ``GET /models``. The service is not asked.
         options: the options of `SecureChatCompletion`, with a `refusal_hold` of 30 seconds unless it is given.
 
     Attributes:
         client: the client.
 
-    Raises the errors of `SecureChatCompletion`, and `ArgumentTypeError` for options beside `client`.
+    Raises the errors of `SecureChatCompletion`, and `ArgumentTypeError` if `client` is combined with options.
     """
 
     @guarded
@@ -125,7 +125,7 @@ class EncryptedTransport:
         return outcome
 
     async def handle_async_request(self, request: HTTPRequest) -> Any:
-        """Handle a request from an asynchronous HTTP client on the running asyncio loop; otherwise as above."""
+        """Handle a request from an asynchronous HTTP client on the running asyncio loop, like `handle_request`."""
         outcome = await self._handle_async(request)
         del request
         if isinstance(outcome, Exception):
@@ -136,45 +136,45 @@ class EncryptedTransport:
     def _handle(self, request: HTTPRequest) -> Any:
         """Return a response, or the exception to raise."""
         library = _library_of(request)
-        refused = self._refused(request)
+        refused = self._local_response(request)
         if refused is not None:
             return _response(library, refused)
         body = request.read()
-        again = self._last_failure(library, request, body)
-        if again is not None:
-            return again
+        repeated = self._last_failure(library, request, body)
+        if repeated is not None:
+            return repeated
         planned = self._plan(request, body)
         if isinstance(planned, Refusal):
             return _response(library, planned)
         try:
             outcome: object = portal().call(self._complete(planned, request))
-        except Exception as error:  # noqa: BLE001 - every outcome is a response
+        except Exception as error:  # noqa: BLE001 - it becomes a response, or an error of the library
             outcome = error.with_traceback(None)  # its frames refer to the prompt
         return self._respond(library, planned, outcome, body)
 
     @guarded_async
     async def _handle_async(self, request: HTTPRequest) -> Any:
         library = _library_of(request)
-        refused = self._refused(request)
+        refused = self._local_response(request)
         if refused is None and not _runs_asyncio():
             refused = translate.refuse(NEEDS_ASYNCIO)
         if refused is not None:
             return _response(library, refused)
         body = await request.aread()
-        again = self._last_failure(library, request, body)
-        if again is not None:
-            return again
+        repeated = self._last_failure(library, request, body)
+        if repeated is not None:
+            return repeated
         planned = self._plan(request, body)
         if isinstance(planned, Refusal):
             return _response(library, planned)
         try:
             outcome: object = await self._complete(planned, request)
-        except Exception as error:  # noqa: BLE001 - every outcome is a response
+        except Exception as error:  # noqa: BLE001 - it becomes a response, or an error of the library
             outcome = error.with_traceback(None)  # its frames refer to the prompt
         return self._respond(library, planned, outcome, body)
 
-    def _refused(self, request: HTTPRequest) -> HTTPResponse | None:
-        """Return the response to a request that is not for a completion; None for any other."""
+    def _local_response(self, request: HTTPRequest) -> HTTPResponse | None:
+        """Return the response to a request for another base URL or for the list of models; None for any other."""
         url = request.url
         if (url.scheme, url.host, url.port) != ("https", HOST, None):
             return translate.refuse(WRONG_BASE_URL)
@@ -196,7 +196,7 @@ class EncryptedTransport:
         return await self.client.complete(plan.payload, api_key=api_key, security_tier=plan.tier, timeout=seconds)
 
     def _last_failure(self, library: ModuleType, request: HTTPRequest, body: bytes) -> Exception | None:
-        """Return the exception of the last call if this is the SDK's own repetition of it; else None."""
+        """Return the exception of the last call if the SDK sends that request again; otherwise None."""
         failure = _LAST_FAILURE.get()
         if failure is None:
             return None
@@ -212,7 +212,7 @@ class EncryptedTransport:
         return _response(library, translate.respond(outcome, plan), outcome)
 
     def count_http_client(self) -> None:
-        """Count an HTTP client that was created for this transport, which therefore stays open until that is closed."""
+        """Count an HTTP client created for this transport, which stays open until all of them are closed."""
         self._http_clients += 1
 
     def close(self) -> None:
