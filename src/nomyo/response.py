@@ -15,13 +15,14 @@ class ChatResponse(ChatCompletion):
 
         response.choices[0].message.content == response["choices"][0]["message"]["content"]
 
-    It is equal to the same dict and can be encoded as JSON, copied and pickled. Attributes are read-only.
+    It compares equal to a plain dict with the same content, and can be encoded as JSON, copied and pickled. Attributes
+    are read-only.
 
     Args:
         fields: a JSON object. Nested dicts become objects of this class, and lists are copied.
 
     Raises:
-        AttributeError: on access to an attribute for which there is no key; names the existing keys.
+        AttributeError: on access to an attribute for which there is no key; names up to 20 existing keys.
     """
 
     __slots__ = ()
@@ -60,4 +61,6 @@ class ChatResponse(ChatCompletion):
 
     def copy(self) -> Self:
         """Return a shallow copy."""
-        return type(self)(self)
+        copied = type(self)()
+        copied.update(self)
+        return copied

@@ -1,4 +1,6 @@
-"""Send HTTP requests, read responses, and convert errors. Only this module and `connections` import httpx.
+"""Send HTTP requests, read responses, and convert errors.
+
+In the client, only this module and `connections` import httpx at run time.
 
 Redirects are not followed, no content encoding is requested or accepted, and bodies are read up to a limit.
 """

@@ -48,6 +48,12 @@ def test_a_copy_is_equal_and_of_the_same_class(again: Any) -> None:
     assert (type(copied), type(copied.choices[0])) == (ChatResponse, ChatResponse)
 
 
+def test_a_shallow_copy_shares_nested_objects() -> None:
+    response = ChatResponse(FIELDS)
+
+    assert response.copy().choices is copy.copy(response).choices is response.choices
+
+
 @pytest.mark.parametrize("encode", [json.dumps, msgspec.json.encode])
 def test_it_is_encoded_as_the_same_json(encode: Any) -> None:
     assert json.loads(encode(ChatResponse(FIELDS))) == FIELDS

@@ -27,7 +27,7 @@ from nomyo_attest.audit.worker import WorkOrder
 from nomyo_attest.policy.model import AppraisalPolicy
 
 CHECKPOINT_SECONDS: Final = 2.0
-"""Minimum seconds between checkpoints, which is about how much work is lost if the audit is killed."""
+"""Minimum seconds between checkpoints. If the audit is killed, the work since the last checkpoint is lost."""
 
 CHECKPOINT_COST_FACTOR: Final = 30
 """The time until the next checkpoint is at least the duration of the last one times this factor, so that checkpoints
