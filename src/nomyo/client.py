@@ -288,7 +288,7 @@ class SecureCompletionClient(BaseClient):
             tier=tier,
             policy=policy,
             gated=gated,
-            admission=self._admission(payload.get("model"), api_key, tier),
+            admission=self._admission(account, payload.get("model"), api_key, tier),
             on_affirmed=lambda server_key, result: self.admissions.affirmed(
                 Target(account, result.policy_digest, server_key, str(payload.get("model")), tier), payload_id
             ),
@@ -296,7 +296,9 @@ class SecureCompletionClient(BaseClient):
         try:
             return await self._run(request, time_limit)
         except AttestationError as error:
-            if error.payload_id == payload_id and error.code != HELD:  # not that of a canary or of an earlier call
+            if (
+                error.payload_id == payload_id and error.code != HELD
+            ):  # not the refusal of a canary or of an earlier call
                 self.admissions.refused(account, error)
             raise
 
@@ -308,7 +310,7 @@ class SecureCompletionClient(BaseClient):
         Raises the errors of `complete`; `ArgumentError` without a policy.
         """
         if self._policy is None:
-            raise ArgumentError("attest: there is no policy to appraise by; give attestation_policy")
+            raise ArgumentError("attest: there is no policy to appraise by; pass attestation_policy")
         if not isinstance(model, str):
             raise ArgumentTypeError(f"model: expected a str, got {type(model).__name__}")
         return (await self._send_canary(model, api_key, tier, time_limit))[0]
@@ -316,7 +318,7 @@ class SecureCompletionClient(BaseClient):
     async def _send_canary(
         self, model: str, api_key: str | None, tier: str | None, time_limit: float | None = None
     ) -> tuple[AttestationResult, Affirmed | None]:
-        """Send a canary. Returns no `Affirmed` if its response does not count, because of a later refusal."""
+        """Send a canary. The second value is None if a refusal while it was in flight invalidates its response."""
         api_key, tier = check_api_key(api_key), check_tier(tier)
         account, sent_at, payload_id = Account.of(self.origin, api_key), self.admissions.clock(), str(uuid.uuid4())
         outcome: list[tuple[AttestationResult, Affirmed | None]] = []
@@ -348,20 +350,20 @@ class SecureCompletionClient(BaseClient):
         seconds = self.timeout if time_limit is None else check_timeout(time_limit)
         return await self._service.run(request, time_limit=seconds, max_retries=check_max_retries(self.max_retries))
 
-    def _admission(self, model: object, api_key: str | None, tier: str | None) -> Admission | None:
+    def _admission(self, account: Account, model: object, api_key: str | None, tier: str | None) -> Admission | None:
         """Return the admission of a prompt; None if neither `refusal_hold` nor `preflight` is in use."""
         if not self._refusal_hold and self._preflight is None:
             return None
         if not isinstance(model, str):
             raise ArgumentTypeError(f"model: expected a str, got {type(model).__name__}")
 
-        @guarded_async  # so that a defect is a NomyoError, which `Admissions.fresh` hands to every waiting call
+        @guarded_async  # so that a defect is a NomyoError, which every waiting call gets
         async def send() -> Affirmed | None:
             return (await self._send_canary(model, api_key, tier))[1]
 
         return Admission(
             self.admissions,
-            Account.of(self.origin, api_key),
+            account,
             policy_digest="" if self._policy is None else self._policy.digest,
             model=model,
             tier=tier,

@@ -24,9 +24,9 @@ def log_release(payload_id: str, result: AttestationResult) -> None:
 def log_refusal(payload_id: str, error: SecurityError | EvidenceLogError, policy: AppraisalPolicy | None) -> None:
     """Log that a completion is not released: ids, verdict and rules, and no part of the response.
 
-    The record's attributes are `payload_id`, `refusal` (the error's code), and for an `AttestationError`
-    `verdict`, `failed_rules`, `undecided_rules`, `policy_id`, `policy_digest`. Its level is WARNING if there is a
-    policy and INFO if there is none.
+    The record's attributes are `payload_id` and `refusal` (the error's code, or `EVIDENCE_NOT_LOGGED`); with a policy,
+    also `policy_id` and `policy_digest`; and for an `AttestationError`, also `verdict`, `failed_rules` and
+    `undecided_rules`. Its level is WARNING if there is a policy and INFO if there is none.
     """
     details = code = error.code if isinstance(error, SecurityError) else EVIDENCE_NOT_LOGGED
     fields: dict[str, Any] = {"payload_id": payload_id, "refusal": code}

@@ -153,7 +153,7 @@ class Options:
             preflight=None if self.preflight is None else check_duration("preflight", self.preflight),
         )
         if self.preflight is not None and policy is None:
-            raise ArgumentError("preflight: there is no policy to appraise by; give attestation_policy")
+            raise ArgumentError("preflight: there is no policy to appraise by; pass attestation_policy")
         if self.response_type not in RESPONSE_TYPES:
             raise ArgumentTypeError("response_type: expected dict or nomyo.ChatResponse")
 

@@ -83,7 +83,7 @@ class Admissions:
         self._refused: OrderedDict[Account, _Refused] = OrderedDict()
         self._affirmed: OrderedDict[Target, Affirmed] = OrderedDict()
         self._canaries: dict[Target, _Canary] = {}
-        self._tasks: set[asyncio.Task[Affirmed | NomyoError | None]] = set()  # a loop has only weak references
+        self._tasks: set[asyncio.Task[None]] = set()  # a loop has only weak references
         self._lock = threading.Lock()
         _ALL.add(self)
 
@@ -174,9 +174,7 @@ class Admissions:
         task.add_done_callback(self._tasks.discard)
         return canary, True
 
-    async def _send(
-        self, target: Target, canary: _Canary, send: Callable[[], Awaitable[Affirmed | None]]
-    ) -> Affirmed | NomyoError | None:
+    async def _send(self, target: Target, canary: _Canary, send: Callable[[], Awaitable[Affirmed | None]]) -> None:
         outcome: Affirmed | NomyoError | None = None
         try:
             outcome = await send()
@@ -188,7 +186,6 @@ class Admissions:
                 if self._canaries.get(target) is canary:
                     del self._canaries[target]
             canary.outcome.set_result(outcome)
-        return outcome
 
 
 class Admission:

@@ -33,8 +33,8 @@ _RECEIVED_MAX: Final = 256 * 1024
 The client reads at most 64 KiB of the body of an error response.
 """
 
-_SECRETS_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Maximum size of all secrets in bytes, larger than any payload. If it is exceeded, all texts are removed."""
+_SECRETS_LENGTH_MAX: Final = 16 * 1024 * 1024
+"""Maximum total length of all secrets in characters, more than any payload has. Above it, all texts are removed."""
 
 _SECRETS_MAX: Final = 20_000
 """Maximum number of secrets. If it is exceeded, all texts are removed."""
@@ -83,7 +83,7 @@ class Redaction:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         unique = {secret for secret in secrets if len(secret) >= SECRET_MINIMUM}
-        self._removes_everything = len(unique) > _SECRETS_MAX or sum(map(len, unique)) > _SECRETS_BYTES_MAX
+        self._removes_everything = len(unique) > _SECRETS_MAX or sum(map(len, unique)) > _SECRETS_LENGTH_MAX
         self._secrets = [] if self._removes_everything else [_fold_case(secret) for secret in unique]
 
     def __call__(self, value: Any) -> Any:

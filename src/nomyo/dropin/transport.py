@@ -136,16 +136,13 @@ class EncryptedTransport:
     def _handle(self, request: HTTPRequest) -> Any:
         """Return a response, or the exception to raise."""
         library = _library_of(request)
-        refused = self._local_response(request)
-        if refused is not None:
-            return _response(library, refused)
+        local = self._local_response(request)
+        if local is not None:
+            return _response(library, local)
         body = request.read()
-        repeated = self._last_failure(library, request, body)
-        if repeated is not None:
-            return repeated
-        planned = self._plan(request, body)
-        if isinstance(planned, Refusal):
-            return _response(library, planned)
+        planned = self._plan(library, request, body)
+        if not isinstance(planned, Plan):
+            return planned
         try:
             outcome: object = portal().call(self._complete(planned, request))
         except Exception as error:  # noqa: BLE001 - it becomes a response, or an error of the library
@@ -155,18 +152,15 @@ class EncryptedTransport:
     @guarded_async
     async def _handle_async(self, request: HTTPRequest) -> Any:
         library = _library_of(request)
-        refused = self._local_response(request)
-        if refused is None and not _runs_asyncio():
-            refused = translate.refuse(NEEDS_ASYNCIO)
-        if refused is not None:
-            return _response(library, refused)
+        local = self._local_response(request)
+        if local is None and not _runs_asyncio():
+            local = translate.refuse(NEEDS_ASYNCIO)
+        if local is not None:
+            return _response(library, local)
         body = await request.aread()
-        repeated = self._last_failure(library, request, body)
-        if repeated is not None:
-            return repeated
-        planned = self._plan(request, body)
-        if isinstance(planned, Refusal):
-            return _response(library, planned)
+        planned = self._plan(library, request, body)
+        if not isinstance(planned, Plan):
+            return planned
         try:
             outcome: object = await self._complete(planned, request)
         except Exception as error:  # noqa: BLE001 - it becomes a response, or an error of the library
@@ -178,14 +172,18 @@ class EncryptedTransport:
         url = request.url
         if (url.scheme, url.host, url.port) != ("https", HOST, None):
             return translate.refuse(WRONG_BASE_URL)
-        path = url.raw_path.decode("ascii", "replace")
+        path = _path_of(request)
         if self._models and request.method.upper() == "GET" and translate.asks_for_models(path):
             return translate.list_models(path, self._models)
         return None
 
-    def _plan(self, request: HTTPRequest, body: bytes) -> Plan | Refusal:
-        path = request.url.raw_path.decode("ascii", "replace")
-        return translate.plan(request.method, path, request.headers, body)
+    def _plan(self, library: ModuleType, request: HTTPRequest, body: bytes) -> Any:
+        """Return the plan of a request, or the response or the exception that it gets without a call."""
+        repeated = self._last_failure(library, request, body)
+        if repeated is not None:
+            return repeated
+        planned = translate.plan(request.method, _path_of(request), request.headers, body)
+        return _response(library, planned) if isinstance(planned, Refusal) else planned
 
     async def _complete(self, plan: Plan, request: HTTPRequest) -> object:
         api_key = None
@@ -256,6 +254,12 @@ def _library_of(request: HTTPRequest) -> ModuleType:
         if name in ("httpx", "httpx2"):
             return sys.modules[name]
     raise ArgumentTypeError(f"request: expected a request of httpx or httpx2, got {type(request).__name__}")
+
+
+def _path_of(request: HTTPRequest) -> str:
+    """Return the path of the URL, still percent-encoded, with the query."""
+    path: bytes = request.url.raw_path
+    return path.decode("ascii", "replace")
 
 
 def _response(library: ModuleType, response: HTTPResponse, outcome: object = None) -> Any:

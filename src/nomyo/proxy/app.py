@@ -60,7 +60,7 @@ class Proxy:
         port: the port on which it listens.
 
     Attributes:
-        draining: whether the proxy is shutting down. New requests get 503, and those in progress continue.
+        draining: whether the proxy is shutting down. New requests for a completion get 503; those in progress continue.
         out_of_time: set when requests in progress must end as well.
     """
 

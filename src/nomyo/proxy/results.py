@@ -87,7 +87,7 @@ class Results:
             return {"format": _LIST_FORMAT, "results": [entry for entry, _ in reversed(self._entries.values())]}
 
     def find(self, payload_id: str) -> dict[str, Any] | None:
-        """Return one result in full; None if there is none of this payload id."""
+        """Return one result in full; None if no response has this payload id."""
         with self._lock:
             found = self._entries.get(payload_id)
         return None if found is None else {"format": _FORMAT, **found[0], "result": found[1]}

@@ -59,11 +59,11 @@ class RunningProxy:
         self.stop()
 
     def stop(self, grace: float = STOP_SECONDS, *, stop_now: threading.Event | None = None) -> None:
-        """Stop the proxy. Stopping twice does nothing.
+        """Stop the proxy. Stopping it again has no effect.
 
         Args:
-            grace: seconds that requests in progress may take; new ones get 503 meanwhile. Requests that do not finish
-                in time get 503 as well.
+            grace: seconds that requests in progress may take; new requests for a completion get 503 meanwhile. Requests
+                that do not finish in time get 503 as well.
             stop_now: event that ends the grace period when it is set.
         """
         server, self._server = self._server, None
@@ -78,13 +78,13 @@ def serve(client: SecureChatCompletion, options: ProxyOptions, policy_id: str | 
 
         {"url": "http://127.0.0.1:8642/v1", "policy": "my-server", "server": "https://api.nomyo.ai"}
 
-    After the signal it accepts no more connections and responds to new requests with 503. Requests in progress may take
-    `GRACE_SECONDS`; a second signal ends this period. The log is written to standard error.
+    After the signal it accepts no more connections and responds to new requests for a completion with 503. Requests in
+    progress may take `GRACE_SECONDS`; a second signal ends this period. The log is written to standard error.
 
     Args:
         client: the client that sends the requests; it is closed.
         options: the options of the proxy.
-        policy_id: id of the client's policy, for the line; None without one.
+        policy_id: id of the client's policy, to include in that line; None if it has none.
 
     Raises:
         ProxyError: the proxy cannot run with these options.

@@ -22,10 +22,10 @@ from nomyo.serving.server_thread import STOP_SECONDS, NotStartedError, ServerThr
 
 
 class RunningRouter:
-    """A router that runs while its context is active, and removes its files at the end. ::
+    """A router that runs while its context is active, and removes its temporary files at the end. ::
 
         with RunningRouter(RouterOptions(tpm="soft")) as router:
-            client = SecureChatCompletion(base_url=router.url, …)   # with SSL_CERT_FILE, or http_client, for router.ca
+            client = SecureChatCompletion(base_url=router.url, …)   # trust router.ca: SSL_CERT_FILE or http_client
             router.fault = "replay"
 
     Args:
@@ -69,7 +69,7 @@ class RunningRouter:
         self.stop()
 
     def stop(self, grace: float = STOP_SECONDS, *, stop_now: threading.Event | None = None) -> None:
-        """Stop the router and remove its files. Stopping twice does nothing.
+        """Stop the router and remove its temporary files. Stopping it again has no effect.
 
         Args:
             grace: seconds that requests in progress may take; new ones get 503 meanwhile. Requests that do not finish

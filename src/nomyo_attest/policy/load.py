@@ -103,7 +103,7 @@ def check_document(document: object) -> dict[str, Any]:
 
 
 def _to_json_types(value: object, where: str, depth: int) -> Any:
-    """Convert a document to JSON types: TOML times become RFC 3339 text; other types are rejected."""
+    """Convert a document to JSON types: TOML dates and times become ISO 8601 text; other types are rejected."""
     if depth > _DEPTH_MAX:
         raise PolicyError(where, "tables are nested too deep", "remove this table; a policy has at most four levels")
     if isinstance(value, Mapping):
@@ -124,7 +124,7 @@ def _to_json_types(value: object, where: str, depth: int) -> Any:
     if isinstance(value, str) and not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise PolicyError(where, "the text contains a lone surrogate", "write text that UTF-8 can encode")
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise PolicyError(where, "the number does not fit into 64 bits", "write a smaller number")
+        raise PolicyError(where, "the number does not fit into 64 bits", "write a number from -2**63 to 2**64 - 1")
     if value is None or isinstance(value, (str, bool, int)):
         return value
     raise PolicyError(where, f"wrong type: {type(value).__name__}", "write text, whole numbers or true/false")
